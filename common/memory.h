@@ -1,0 +1,43 @@
+/*
+ * Page-backed memory for buffers: hugetlb, else transparent huge pages, else ordinary pages; populated
+ * with MADV_POPULATE_WRITE so that a shortage is an error and never SIGBUS; what was really obtained
+ * is read back from the kernel. Any thread.
+ */
+#ifndef COMMON_MEMORY_H
+#define COMMON_MEMORY_H
+
+#include <stddef.h>
+
+#include <embar/transport.h> /* enum embar_hugepages, enum embar_page_kind */
+
+struct memory {
+    void *addr; /* owned */
+    size_t size_bytes;
+    enum embar_page_kind kind;
+    size_t page_bytes;
+    size_t page_count;
+    int numa_node;    /* -1 unknown */
+    char reason[256]; /* why the kind is not hugetlb; "" when it is or none was wanted */
+};
+
+/*
+ * Maps, binds to `numa_node` (-1: no binding), populates and measures. `size_bytes` is rounded up to
+ * the page size obtained. Blocks while the kernel zeroes the pages. EMBAR_USE_HUGETLB is not read
+ * here: that is the config's business.
+ * Errors: -ENOMEM (pool empty, cgroup limit, NUMA node without pages: the diag says which, and the
+ * command that fixes it), -EINVAL.
+ */
+int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                 struct memory *memory, struct embar_diag *diag);
+
+/* Unmaps; harmless on a zeroed struct. */
+void memory_free(struct memory *memory);
+
+/* Checks that `size_bytes` more may be pinned under RLIMIT_MEMLOCK (or CAP_IPC_LOCK). -EPERM with a
+ * sentence and the fix. For backends that register memory with a device. */
+int memory_lock_check(size_t size_bytes, struct embar_diag *diag);
+
+/* "hugetlb", "thp", "ordinary", "adopted". */
+const char *memory_kind_name(enum embar_page_kind kind);
+
+#endif
