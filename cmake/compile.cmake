@@ -18,5 +18,8 @@ if(EMBAR_SANITIZE)
     add_compile_options(-fsanitize=${EMBAR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${EMBAR_SANITIZE})
 endif()
+if(EMBAR_FUZZ)
+    add_compile_options(-fsanitize=fuzzer-no-link) # so that libFuzzer sees what its inputs reach
+endif()
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

@@ -11,13 +11,13 @@
 
 #define ADDRESS_BYTES 300 /* room for a host name, brackets, colon and port */
 
-/* Splits; pure. -EINVAL with a sentence. `port` is "0".."65535". `host` may come out empty for ":PORT",
- * which means any address to a listener. */
+/* Splits; pure. -EINVAL with a sentence. `port` is "0".."65535". `host` may come out empty for
+ * ":PORT", which means any address to a listener. */
 int address_split(const char *address, char *host, size_t host_bytes, char *port, size_t port_bytes,
                   struct embar_diag *diag);
 
-/* Resolves with getaddrinfo(3) for SOCK_STREAM; may block. `passive` for listeners. -EINVAL bad form,
- * -ENOENT no such host. Free the list with freeaddrinfo(3). */
+/* Resolves with getaddrinfo(3) for SOCK_STREAM; may block. `passive` for listeners. -EINVAL bad
+ * form, -ENOENT no such host. Free the list with freeaddrinfo(3). */
 int address_resolve(const char *address, bool passive, struct addrinfo **list,
                     struct embar_diag *diag);
 

@@ -1,4 +1,5 @@
-/* CRC32C (Castagnoli, RFC 3720 section 12.1; the iSCSI polynomial 0x1EDC6F41) through ISA-L. Pure. */
+/* CRC32C (Castagnoli, RFC 3720 section 12.1; the iSCSI polynomial 0x1EDC6F41) through ISA-L. Pure.
+ */
 #ifndef COMMON_CRC32C_H
 #define COMMON_CRC32C_H
 

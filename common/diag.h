@@ -10,6 +10,7 @@ __attribute__((format(printf, 3, 4))) int diag_fail(struct embar_diag *diag, int
                                                     const char *fmt, ...);
 
 /* Puts "PREFIX: " before what the diag says already (cut to fit). */
-__attribute__((format(printf, 2, 3))) void diag_prefix(struct embar_diag *diag, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void diag_prefix(struct embar_diag *diag, const char *fmt,
+                                                       ...);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * A histogram of durations with a bounded relative error of 1/32: 64 powers of two, each cut into 32
- * steps. Recording is a few instructions and never allocates. One thread.
+ * A histogram of durations with a bounded relative error of 1/32: 64 powers of two, each cut into
+ * 32 steps. Recording is a few instructions and never allocates. One thread.
  */
 #ifndef COMMON_HISTOGRAM_H
 #define COMMON_HISTOGRAM_H

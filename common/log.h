@@ -4,7 +4,8 @@
 
 #include <embar/diag.h>
 
-__attribute__((format(printf, 2, 3))) void log_line(enum embar_log_level level, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void log_line(enum embar_log_level level, const char *fmt,
+                                                    ...);
 
 /* Whether a line of that level would be taken; guards costly arguments. */
 int log_wanted(enum embar_log_level level);

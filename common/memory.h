@@ -1,7 +1,7 @@
 /*
- * Page-backed memory for buffers: hugetlb, else transparent huge pages, else ordinary pages; populated
- * with MADV_POPULATE_WRITE so that a shortage is an error and never SIGBUS; what was really obtained
- * is read back from the kernel. Any thread.
+ * Page-backed memory for buffers: hugetlb, else transparent huge pages, else ordinary pages;
+ * populated with MADV_POPULATE_WRITE so that a shortage is an error and never SIGBUS; what was
+ * really obtained is read back from the kernel. Any thread.
  */
 #ifndef COMMON_MEMORY_H
 #define COMMON_MEMORY_H
@@ -11,21 +11,26 @@
 #include <embar/transport.h> /* enum embar_hugepages, enum embar_page_kind */
 
 struct memory {
-    void *addr; /* owned */
+    void *addr; /* inside of the mapping */
     size_t size_bytes;
     enum embar_page_kind kind;
     size_t page_bytes;
-    size_t page_count;
-    int numa_node;    /* -1 unknown */
-    char reason[256]; /* why the kind is not hugetlb; "" when it is or none was wanted */
+    size_t page_count; /* of page_bytes each; with THP less than the whole when not all are huge */
+    int numa_node;     /* of the first page; -1 unknown */
+    char reason[256];  /* why the kind is not hugetlb; "" when it is or none was wanted */
+    void *map_addr;    /* owned: the whole mapping, with its guard pages */
+    size_t map_bytes;
 };
 
 /*
- * Maps, binds to `numa_node` (-1: no binding), populates and measures. `size_bytes` is rounded up to
- * the page size obtained. Blocks while the kernel zeroes the pages. EMBAR_USE_HUGETLB is not read
- * here: that is the config's business.
- * Errors: -ENOMEM (pool empty, cgroup limit, NUMA node without pages: the diag says which, and the
- * command that fixes it), -EINVAL.
+ * Maps, binds to `numa_node` (-1: no binding), populates and measures. `size_bytes` is rounded up
+ * to the page size obtained. The kind is THP when at least 15 of 16 bytes lie in transparent huge
+ * pages, else ordinary. The memory is zeroed and is not inherited across fork(2), so that no
+ * copy-on-write can part it from what a device or socket has pinned. Blocks while the kernel zeroes
+ * the pages. Logs one line that says what was obtained. EMBAR_USE_HUGETLB is not read here: that is
+ * the config's business. Errors: -ENOMEM (pool empty, cgroup limit, NUMA node without pages: the
+ * diag says which, and the command that fixes it); -EINVAL size 0 or no such node; -EPERM the
+ * process may not bind memory.
  */
 int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                  struct memory *memory, struct embar_diag *diag);

@@ -9,6 +9,7 @@
 #ifndef COMMON_OPTION_H
 #define COMMON_OPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,9 +32,9 @@ enum option_type {
 struct option {
     const char *key; /* dotted: "tcp.send_mode" */
     enum option_type type;
-    size_t offset;              /* into the target struct */
-    const char *default_value;  /* as one would write it; "" only for STRING and LIST */
-    uint64_t min, max;          /* INT (as int64_t), SIZE in bytes, DURATION in ns; both 0: no bound */
+    size_t offset;             /* into the target struct */
+    const char *default_value; /* as one would write it; "" only for STRING and LIST */
+    uint64_t min, max; /* INT (as int64_t), SIZE in bytes, DURATION in ns; both 0: no bound */
     const char *const *choices; /* ENUM: NULL-terminated */
     const char *unit;           /* for docs: "bytes", "ms", "slots"; may be NULL */
     const char *help;           /* one or two sentences */
@@ -47,12 +48,18 @@ struct option_table {
 /* The option called `key`, or NULL. */
 const struct option *option_find(const struct option_table *table, const char *key);
 
+/* The option whose key is most like the unknown `key`, or NULL when none is like it. `*distance`
+ * says how like (0 is equal), so that a caller with several tables can take the best of them. */
+const struct option *option_nearest(const struct option_table *table, const char *key,
+                                    unsigned *distance);
+
 /* Fills the target with all defaults. The defaults of a table are right by test. */
 void option_defaults(const struct option_table *table, void *target);
 
 /*
  * Parses `value` into the option's field. -EINVAL with a sentence naming key, value and what is
- * accepted ("batch.size: '3 parsecs' is not a size; write a number of bytes or with KiB, MiB, GiB").
+ * accepted ("batch.size: '3 parsecs' is not a size; write a number of bytes or with KiB, MiB,
+ * GiB").
  */
 int option_parse(const struct option *option, const char *value, void *target,
                  struct embar_diag *diag);
@@ -66,7 +73,8 @@ int option_set(const struct option_table *table, const char *key, const char *va
 const char *option_format(const struct option *option, const void *target, char *text,
                           size_t text_bytes);
 
-/* Writes what values are accepted: "zerocopy | splice | copy", "4KiB .. 1GiB", ... Returns `text`. */
+/* Writes what values are accepted: "zerocopy | splice | copy", "4KiB .. 1GiB", ... Returns `text`.
+ */
 const char *option_accepts(const struct option *option, char *text, size_t text_bytes);
 
 #endif

@@ -1,17 +1,17 @@
 /*
  * The contract between core and a backend: all that a backend includes of core.
  *
- * Core (this folder) allocates and frees transports, listeners, links and buffers, counts what hangs
- * from what, runs the link state machine, checks arguments and orders events. The backend moves bytes
- * and reports. Each core object carries a zeroed private area of the size the backend names
- * (`*_size`), aligned to 64 bytes, reached with the `*_private` functions below.
+ * Core (this folder) allocates and frees transports, listeners, links and buffers, counts what
+ * hangs from what, runs the link state machine, checks arguments and orders events. The backend
+ * moves bytes and reports. Each core object carries a zeroed private area of the size the backend
+ * names (`*_size`), aligned to 64 bytes, reached with the `*_private` functions below.
  *
  * All ops run on the transport's one thread and none may block unless it says so. Ops return 0 or a
  * negative errno and, where they take a diag, fill it on failure. An op that a backend cannot do is
  * one of the typed stubs at the end, never NULL.
  *
- * A backend reports only from within an op of the same transport (usually `progress`); reports queue
- * events, they never call back into the application.
+ * A backend reports only from within an op of the same transport (usually `progress`); reports
+ * queue events, they never call back into the application.
  */
 #ifndef TRANSPORT_BACKEND_H
 #define TRANSPORT_BACKEND_H
@@ -29,8 +29,8 @@
 
 struct backend_transport_ops {
     /* Validates and stores settings, opens devices. `settings` is the backend's own option struct,
-     * filled from its table, borrowed for the transport's life. May fill `caps` fields that depend on
-     * the device (core has copied the static ones). */
+     * filled from its table, borrowed for the transport's life. May fill `caps` fields that depend
+     * on the device (core has copied the static ones). */
     int (*open)(struct embar_transport *transport, const void *settings,
                 struct embar_transport_caps *caps, struct embar_diag *diag);
     /* No listener, link or buffer is left. Cannot fail. */
@@ -61,6 +61,9 @@ struct backend_link_ops {
     /* Begins an orderly end: deliver accepted sends, finish or cancel writes, then report
      * core_link_down. Called once, in any state but down. */
     void (*disconnect)(struct embar_link *link);
+    /* Drops the connection at once, in any state but down, also after disconnect: reports every write
+     * with -ECANCELED (or leaves that to core) and core_link_down before it returns. */
+    void (*abort)(struct embar_link *link);
     /* Frees the private area's resources. The link is down, its LINK_DOWN has been polled. */
     void (*destroy)(struct embar_link *link);
     /* Fills in what the backend counts (stats are zeroed; core has filled writes, arrivals and
@@ -80,16 +83,16 @@ struct backend_buffer_ops {
 };
 
 struct backend_data_ops {
-    /* Arguments are checked: link up, range inside of buffer and key, length within caps, fewer than
-     * caps.max_writes in flight. -EAGAIN when there is no room. */
+    /* Arguments are checked: link up, range inside of buffer and key, length within caps, fewer
+     * than caps.max_writes in flight. -EAGAIN when there is no room. */
     int (*write)(struct embar_link *link, const struct embar_write *write);
-    /* Arguments are checked: link up, 1 .. max_send_bytes. Copies. -EAGAIN when there is no room. */
+    /* Arguments are checked: link up, 1 .. max_send_bytes. Copies. -EAGAIN: there is no room. */
     int (*send)(struct embar_link *link, const void *data, size_t len_bytes);
 };
 
 struct backend {
     const char *name;
-    const char *summary;               /* one line for --help */
+    const char *summary;                /* one line for --help */
     const struct option_table *options; /* keys "NAME.*"; the target is the settings struct */
     size_t settings_size;
     struct embar_transport_caps caps;
@@ -126,9 +129,9 @@ void link_set_peer(struct embar_link *link, const char *peer);
 
 /* ---- what a backend reports ----------------------------------------------------------------- */
 
-/* A peer asks for a link: allocates it (state REQUESTED) and queues LINK_REQUEST. NULL: out of memory
- * or the listener is closing; drop the connection. The private area is zeroed for the backend to fill
- * in before it returns from progress. */
+/* A peer asks for a link: allocates it (state REQUESTED) and queues LINK_REQUEST. NULL: out of
+ * memory or the listener is closing; drop the connection. The private area is zeroed for the
+ * backend to fill in before it returns from progress. */
 struct embar_link *core_link_requested(struct embar_listener *listener);
 
 /* The link can carry data. */

@@ -24,8 +24,12 @@ int registry_add(const struct backend *backend);
 /* The option table of a backend, for the config reader; NULL when there is no such backend. */
 const struct option_table *registry_options(const char *name);
 
-/* Why a backend that the design names is not in this build and how to get it, or NULL when it is. */
+/* Why a backend that the design names is not in this build and how to get it; NULL when it is. */
 const char *registry_missing(const char *name);
+
+/* The i-th transport that the design names, best first, whether or not this build has it; NULL past
+ * the end. Static storage. */
+const char *registry_designed(unsigned i);
 
 /* embar_transport_open with time and randomness given. */
 int transport_open_env(const char *name, const char *const *settings, const struct env *env,

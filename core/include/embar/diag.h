@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* the library is built with hidden symbols */
 
 #define EMBAR_DIAG_BYTES 512
 
@@ -40,6 +41,7 @@ void embar_log_set(enum embar_log_level level, embar_log_fn *fn, void *user);
 /* The library's version, "MAJOR.MINOR.PATCH"; static storage. */
 const char *embar_version(void);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

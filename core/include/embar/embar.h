@@ -24,6 +24,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* the library is built with hidden symbols */
 
 struct embar_publisher;
 struct embar_subscriber;
@@ -188,6 +189,7 @@ struct embar_stats {
 void embar_publisher_stats(const struct embar_publisher *publisher, struct embar_stats *stats);
 void embar_subscriber_stats(const struct embar_subscriber *subscriber, struct embar_stats *stats);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* the library is built with hidden symbols */
 
 struct embar_transport; /* one opened backend */
 struct embar_listener;  /* an address on which links are requested */
@@ -167,6 +168,13 @@ int embar_reject(struct embar_link *link, const char *reason);
  */
 int embar_link_disconnect(struct embar_link *link);
 
+/*
+ * Ends a link at once, from any state: nothing more is sent or waited for, the peer sees a broken
+ * link. Writes in flight end with -ECANCELED; EMBAR_EVENT_LINK_DOWN follows. Also ends a disconnect
+ * that takes too long. 0.
+ */
+int embar_link_abort(struct embar_link *link);
+
 /* Frees the link. -EBUSY until its EMBAR_EVENT_LINK_DOWN has been polled. */
 int embar_link_close(struct embar_link *link);
 
@@ -254,6 +262,7 @@ int embar_fd(const struct embar_transport *transport);
  */
 int embar_arm(struct embar_transport *transport);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

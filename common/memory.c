@@ -1,0 +1,254 @@
+/*
+ * Allocates buffer memory: runs the chain hugetlb, transparent huge pages, ordinary pages, measures
+ * what came of it, and says why it was not the best. Owns what it maps until memory_free; any
+ * thread.
+ */
+#include "common/memory.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "common/log.h"
+#include "common/memory_cause.h"
+#include "common/memory_facts.h"
+#include "common/memory_map.h"
+#include "common/memory_probe.h"
+#include "common/text.h"
+
+#define SMAPS "/proc/self/smaps"
+#define MIB   ((size_t)1 << 20)
+
+/* THP only when at least 15 of 16 bytes are. */
+static bool is_nearly_all(uint64_t part, uint64_t whole)
+{
+    return part >= whole - whole / 16;
+}
+
+/* One allocation on its way through the chain. */
+struct attempt {
+    size_t size_bytes;
+    int node;
+    struct memory memory;
+    struct memory_facts facts;
+    char cause[MEMORY_CAUSE_BYTES]; /* why the last step failed */
+};
+
+/* Adds why a step was given up to the sentence of the memory obtained later. */
+static void note_reason(struct attempt *attempt, char *reason, size_t reason_bytes,
+                        const char *what)
+{
+    size_t len = strlen(reason);
+
+    text_format(reason + len, reason_bytes - len, "%s%s: %s", len > 0 ? "; " : "", what,
+                attempt->cause);
+}
+
+static int bind_failed(const struct attempt *attempt, int rc, struct embar_diag *diag)
+{
+    return diag_fail(diag, -rc,
+                     "cannot bind memory to NUMA node %d: %s; in a container add CAP_SYS_NICE, or "
+                     "leave the node open",
+                     attempt->node, strerror(-rc));
+}
+
+static int try_hugetlb(struct attempt *attempt)
+{
+    size_t huge = attempt->facts.huge_bytes;
+    int rc = huge == 0
+                 ? -ENOMEM
+                 : memory_map_hugetlb(&attempt->memory, attempt->size_bytes, huge, attempt->node);
+
+    if (rc == 0)
+        return 0;
+    /* Read again: the numbers must be those that the failure left behind. */
+    memory_facts_read(&attempt->facts, "", attempt->size_bytes, attempt->node);
+    memory_cause_hugetlb(&attempt->facts, attempt->size_bytes, -rc, attempt->cause,
+                         sizeof(attempt->cause));
+    return rc;
+}
+
+static uint64_t count_thp_bytes(const struct memory *memory)
+{
+    struct memory_pages pages;
+
+    if (memory_probe_pages(SMAPS, memory->addr, memory->size_bytes, &pages) != 0)
+        return 0;
+    return pages.thp_bytes;
+}
+
+/* 0: the memory is there. Where it is not in huge pages, `reason` says why, or, after a failure,
+ * the attempt's cause. */
+static int try_thp(struct attempt *attempt, char *reason, size_t reason_bytes)
+{
+    struct memory *memory = &attempt->memory;
+    size_t huge = attempt->facts.thp_bytes;
+
+    if (attempt->facts.thp_mode == MEMORY_THP_ABSENT) {
+        memory_cause_thp(&attempt->facts, 0, 0, attempt->cause, sizeof(attempt->cause));
+        return -ENOTSUP;
+    }
+    int rc = memory_map_thp(memory, attempt->size_bytes, huge, attempt->node);
+    if (rc != 0) {
+        text_format(attempt->cause, sizeof(attempt->cause), "the kernel says '%s'", strerror(-rc));
+        return rc;
+    }
+    uint64_t got = count_thp_bytes(memory);
+    if (got < memory->size_bytes) {
+        memory_collapse(memory);
+        got = count_thp_bytes(memory);
+    }
+    if (!is_nearly_all(got, memory->size_bytes)) {
+        memory_cause_thp(&attempt->facts, (size_t)(got / huge), memory->size_bytes / huge,
+                         attempt->cause, sizeof(attempt->cause));
+        note_reason(attempt, reason, reason_bytes, "no transparent huge pages");
+        memory_trim(memory, attempt->size_bytes);
+    }
+    return 0;
+}
+
+static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
+{
+    int rc = memory_map_ordinary(&attempt->memory, attempt->size_bytes, attempt->node);
+
+    if (rc == 0)
+        return 0;
+    if (rc == -EPERM)
+        return bind_failed(attempt, rc, diag);
+    memory_facts_read(&attempt->facts, "", attempt->size_bytes, attempt->node);
+    memory_cause_ordinary(&attempt->facts, attempt->size_bytes, -rc, attempt->cause,
+                          sizeof(attempt->cause));
+    return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of memory: %s",
+                     (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
+}
+
+/* Transparent huge pages if they can be had, else ordinary pages. */
+static int alloc_small(struct attempt *attempt, bool want_thp, char *reason, size_t reason_bytes,
+                       struct embar_diag *diag)
+{
+    /* The kernel hands out ordinary memory without asking whether it is there, and kills later. */
+    if (memory_cause_ordinary(&attempt->facts, attempt->size_bytes, 0, attempt->cause,
+                              sizeof(attempt->cause)) != MEMORY_CAUSE_UNKNOWN)
+        return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of memory: %s",
+                         (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
+    if (want_thp) {
+        int rc = try_thp(attempt, reason, reason_bytes);
+        if (rc == 0)
+            return 0;
+        if (rc == -EPERM)
+            return bind_failed(attempt, rc, diag);
+        note_reason(attempt, reason, reason_bytes, "no transparent huge pages");
+    }
+    return try_ordinary(attempt, diag);
+}
+
+/* Puts what the kernel says that it gave in the place of what was asked for. Without /proc there is
+ * nothing to go by: hugetlb pages are what they are, and others count as ordinary. */
+static void measure(struct memory *memory, size_t thp_page_bytes)
+{
+    struct memory_pages pages;
+
+    memory->numa_node = memory_probe_node(memory->addr);
+    if (memory_probe_pages(SMAPS, memory->addr, memory->size_bytes, &pages) != 0)
+        return;
+    memory->page_bytes = pages.page_bytes;
+    if (pages.page_bytes > (size_t)sysconf(_SC_PAGESIZE)) {
+        memory->kind = EMBAR_PAGES_HUGETLB;
+        memory->page_count = (size_t)(pages.hugetlb_bytes / pages.page_bytes);
+        return;
+    }
+    memory->kind = EMBAR_PAGES_ORDINARY;
+    memory->page_count = memory->size_bytes / pages.page_bytes;
+    if (thp_page_bytes > 0 && is_nearly_all(pages.thp_bytes, memory->size_bytes)) {
+        memory->kind = EMBAR_PAGES_THP;
+        memory->page_bytes = thp_page_bytes;
+        memory->page_count = (size_t)(pages.thp_bytes / thp_page_bytes);
+    }
+}
+
+static int run_chain(struct attempt *attempt, enum embar_hugepages hugepages, char *reason,
+                     size_t reason_bytes, struct embar_diag *diag)
+{
+    if (hugepages != EMBAR_HUGEPAGES_NEVER) {
+        int rc = try_hugetlb(attempt);
+        if (rc == 0)
+            return 0;
+        if (rc == -EPERM)
+            return bind_failed(attempt, rc, diag);
+        if (hugepages == EMBAR_HUGEPAGES_REQUIRE)
+            return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of hugetlb pages: %s",
+                             (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
+        note_reason(attempt, reason, reason_bytes, "no hugetlb pages");
+    }
+    return alloc_small(attempt, hugepages == EMBAR_HUGEPAGES_PREFER, reason, reason_bytes, diag);
+}
+
+int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                 struct memory *memory, struct embar_diag *diag)
+{
+    struct attempt attempt = {.size_bytes = size_bytes, .node = numa_node};
+    char reason[sizeof(memory->reason)] = "";
+
+    if (size_bytes == 0 || size_bytes > SIZE_MAX / 4)
+        return diag_fail(diag, EINVAL, "cannot allocate a buffer of %zu bytes", size_bytes);
+    memory_facts_read(&attempt.facts, "", size_bytes, numa_node);
+    if (numa_node >= 0 && !attempt.facts.node_exists)
+        return diag_fail(diag, EINVAL,
+                         "this host has no NUMA node %d with memory; see 'numactl --hardware', or "
+                         "leave the node open",
+                         numa_node);
+    if (numa_node >= 0 && !attempt.facts.node_allowed)
+        return diag_fail(
+            diag, EINVAL,
+            "this process may not use NUMA node %d, only %s; widen its cpuset.mems, or "
+            "leave the node open",
+            numa_node, attempt.facts.allowed_nodes);
+    int rc = run_chain(&attempt, hugepages, reason, sizeof(reason), diag);
+    if (rc != 0)
+        return rc;
+    measure(&attempt.memory, attempt.facts.thp_bytes);
+    memcpy(attempt.memory.reason, reason, sizeof(reason));
+    *memory = attempt.memory;
+    log_line(reason[0] ? EMBAR_LOG_WARN : EMBAR_LOG_INFO,
+             "memory: %zu MiB in %zu %s pages of %zu KiB on NUMA node %d%s%s",
+             memory->size_bytes / MIB, memory->page_count, memory_kind_name(memory->kind),
+             memory->page_bytes / 1024, memory->numa_node, reason[0] ? "; " : "", reason);
+    return 0;
+}
+
+void memory_free(struct memory *memory)
+{
+    if (memory->map_addr)
+        munmap(memory->map_addr, memory->map_bytes);
+    *memory = (struct memory){0};
+}
+
+int memory_lock_check(size_t size_bytes, struct embar_diag *diag)
+{
+    struct memory_lock_facts facts;
+    char cause[MEMORY_CAUSE_BYTES];
+
+    memory_lock_facts_read(&facts, "");
+    if (memory_cause_lock(&facts, size_bytes, cause, sizeof(cause)) == MEMORY_CAUSE_UNKNOWN)
+        return 0;
+    return diag_fail(diag, EPERM, "cannot pin %zu MiB of memory: %s", (size_bytes + MIB - 1) / MIB,
+                     cause);
+}
+
+const char *memory_kind_name(enum embar_page_kind kind)
+{
+    switch (kind) {
+    case EMBAR_PAGES_ORDINARY:
+        return "ordinary";
+    case EMBAR_PAGES_THP:
+        return "thp";
+    case EMBAR_PAGES_HUGETLB:
+        return "hugetlb";
+    case EMBAR_PAGES_ADOPTED:
+        return "adopted";
+    }
+    return "unknown";
+}

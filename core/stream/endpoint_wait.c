@@ -1,0 +1,64 @@
+/*
+ * How an endpoint waits. `progress: poll` never sleeps; `event` sleeps at once; `adaptive` spins for a
+ * little longer than a wake-up costs and sleeps then, so that a stream that flows pays no wake-ups and
+ * one that is idle costs nothing.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "stream/endpoint.h"
+
+#define WAKE_EVENTS (ENDPOINT_TRANSPORTS + 1)
+
+static int arm_transports(struct endpoint *endpoint)
+{
+    for (unsigned t = 0; t < endpoint->transport_count; t++) {
+        int rc = embar_arm(endpoint->transports[t].transport);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
+{
+    struct epoll_event woken[WAKE_EVENTS];
+    uint64_t now = env_now_ns(endpoint->env);
+    uint64_t left_ns = until_ns > now ? until_ns - now : 0;
+    struct timespec timeout = {.tv_sec = (time_t)(left_ns / NS_PER_S),
+                               .tv_nsec = (long)(left_ns % NS_PER_S)};
+
+    if (left_ns == 0 || endpoint->options->progress == PROGRESS_POLL)
+        return;
+    if (endpoint->options->progress == PROGRESS_ADAPTIVE) {
+        /* The caller polls between calls: a wait that follows work closely only returns. */
+        if (now - endpoint->active_ns < endpoint->spin_ns)
+            return;
+    }
+    if (arm_transports(endpoint) < 0)
+        return;
+    epoll_pwait2(endpoint->epoll_fd, woken, WAKE_EVENTS,
+                 until_ns == UINT64_MAX ? NULL : &timeout, NULL);
+}
+
+int endpoint_arm(struct endpoint *endpoint, uint64_t until_ns)
+{
+    struct itimerspec when = {0};
+    int rc = arm_transports(endpoint);
+
+    if (rc < 0)
+        return rc;
+    if (until_ns != UINT64_MAX) {
+        if (until_ns <= env_now_ns(endpoint->env))
+            return -EAGAIN;
+        when.it_value.tv_sec = (time_t)(until_ns / NS_PER_S);
+        when.it_value.tv_nsec = (long)(until_ns % NS_PER_S);
+    }
+    /* Setting the time also clears an expiry that nobody read. */
+    timerfd_settime(endpoint->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    return 0;
+}

@@ -1,0 +1,124 @@
+/*
+ * Inside of a publisher. A message is built in the open batch; a closed batch is a record in a ring,
+ * keyed by its sequence, and keeps its source slot until every subscriber that needs it has reached
+ * the ack level. Each subscriber is a peer with a position in that ring.
+ *
+ *   publisher.c         the public calls
+ *   publisher_batch.c   building and closing batches
+ *   publisher_peer.c    subscribers joining, what they say
+ *   publisher_pump.c    writing to them as their credits allow
+ *   publisher_level.c   what has reached which level, freeing slots, slow subscribers
+ */
+#ifndef STREAM_PUBLISHER_H
+#define STREAM_PUBLISHER_H
+
+#include <embar/embar.h>
+
+#include "common/histogram.h"
+#include "common/slot_pool.h"
+#include "stream/endpoint.h"
+#include "stream/stream_buffer.h"
+
+#define LEVELS 3
+
+/* A closed batch. Its place in the ring outlives its slot, so that what is consumed later than freed
+ * still has its size and time. */
+struct record {
+    uint64_t closed_ns;
+    uint64_t bytes_through;    /* message bytes published up to and with this batch */
+    uint64_t messages_through; /* the same in messages */
+    uint32_t slot;
+    uint32_t len_bytes;
+    uint32_t writes; /* in flight */
+};
+
+enum peer_state {
+    PEER_JOINING,  /* handshake done, GRANT awaited */
+    PEER_UP,       /* can be written to */
+    PEER_DETACHED, /* link lost; may come back */
+    PEER_FINISHED, /* has confirmed the totals */
+    PEER_LOST,     /* left, was refused, or did not come back */
+};
+
+/* A subscriber, across its links. */
+struct peer {
+    struct peer *next;
+    struct conn *conn;     /* NULL when detached */
+    struct target *target; /* that leads to it; NULL when it connected */
+    uint64_t instance;
+    enum peer_state state;
+    struct embar_key key;
+    uint64_t slot_bytes;
+    struct slot_pool remote; /* its slots, as far as we may write them */
+    uint64_t start_bytes;    /* published before it joined */
+    uint64_t next_seq;       /* to be written next */
+    uint64_t placed_next, consumed_next;
+    uint64_t released_next; /* slow_subscriber: nothing before it is kept for this peer */
+    uint64_t stall_since_ns;
+    uint64_t deadline_ns; /* DETACHED */
+    bool gap;             /* something was dropped for it: byte totals differ */
+    bool finish_sent;
+    struct control_gap gap_due; /* GAP to send; from == to: none */
+    char name[ADDRESS_BYTES];
+};
+
+struct embar_publisher {
+    /* The open batch; first because every publish touches it. */
+    uint8_t *cursor; /* where the next message header goes */
+    size_t room;     /* bytes left; 0 also when no batch is open */
+    uint32_t messages;
+    uint32_t check_at; /* message count at which the linger is looked at */
+    uint8_t *slot_addr; /* NULL: no batch is open */
+    uint32_t slot;
+    size_t reserved; /* of embar_reserve */
+    bool reserving;
+    uint64_t opened_ns;
+
+    struct endpoint endpoint;
+    struct stream_options options; /* owned copy */
+    struct stream_buffer buffer;
+    struct slot_pool slots;
+    struct peer *peers;
+    struct record *ring; /* owned */
+    uint64_t ring_mask;
+    uint64_t next_seq;   /* of the open batch */
+    uint64_t oldest_seq; /* whose slot is still kept */
+    uint64_t total_messages, total_bytes; /* in closed batches */
+    uint64_t batch_bytes;                 /* message bytes of the open batch */
+    uint64_t level_next[LEVELS];          /* every batch before it has reached the level */
+    uint64_t first_ns, progress_ns, blocked_since_ns;
+    bool started;   /* min_subscribers have joined once */
+    bool finishing; /* embar_publisher_finish was called */
+    bool mismatch;  /* a subscriber confirmed other totals */
+    struct embar_diag failure;
+    struct embar_stats stats; /* what is counted as it happens */
+    struct histogram latency;
+};
+
+/* publisher_batch.c */
+int publisher_room(struct embar_publisher *publisher, size_t len_bytes); /* opens a batch that fits */
+void publisher_close_batch(struct embar_publisher *publisher);
+bool publisher_linger_due(const struct embar_publisher *publisher);
+
+/* publisher_peer.c */
+extern const struct endpoint_role publisher_role;
+void peer_lost(struct embar_publisher *publisher, struct peer *peer, const char *why);
+
+/* publisher_pump.c */
+void publisher_pump(struct embar_publisher *publisher);
+void publisher_check_peers(struct embar_publisher *publisher);
+uint64_t publisher_peers_deadline(const struct embar_publisher *publisher);
+
+/* publisher_level.c */
+struct record *publisher_record(const struct embar_publisher *publisher, uint64_t sequence);
+void publisher_advance(struct embar_publisher *publisher);
+void publisher_slow(struct embar_publisher *publisher); /* no slot is free: apply the policy */
+bool peer_counts(const struct peer *peer);              /* it still takes part */
+uint64_t peer_slowest(const struct embar_publisher *publisher); /* least next_seq of those UP */
+
+/* publisher.c */
+int publisher_progress(struct embar_publisher *publisher);
+__attribute__((format(printf, 3, 4))) void publisher_fail(struct embar_publisher *publisher,
+                                                          int error, const char *fmt, ...);
+
+#endif

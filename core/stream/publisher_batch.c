@@ -1,0 +1,184 @@
+/*
+ * The per-message path: a message is copied (or built) behind the previous one in the open batch's
+ * slot. Nothing here but opening and closing a batch takes a lock, reads a clock, allocates or calls
+ * the system.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "stream/batch.h"
+#include "stream/publisher.h"
+
+/* Closed batches that may wait for a credit while credits flow: more would only cool the cache. */
+#define BACKLOG_BATCHES 2
+/* Credits that have not come for so long are a stall, and the whole buffer is there to ride it out. */
+#define STALL_NS (10 * NS_PER_MS)
+/* From this many messages on, the linger is looked at only every so often. */
+#define CHECK_EACH_BELOW 64
+
+static void check_next(struct embar_publisher *p)
+{
+    p->check_at = p->messages + (p->messages < CHECK_EACH_BELOW ? 1 : CHECK_EACH_BELOW);
+}
+
+static bool backlog_full(const struct embar_publisher *p)
+{
+    return p->next_seq - peer_slowest(p) >= BACKLOG_BATCHES &&
+           p->endpoint.now_ns - p->progress_ns < STALL_NS;
+}
+
+static int open_batch(struct embar_publisher *p)
+{
+    int rc;
+
+    if (p->failure.error)
+        return -p->failure.error;
+    if (p->finishing)
+        return -EINVAL;
+    if (!p->started || backlog_full(p)) {
+        publisher_progress(p);
+        if (p->failure.error)
+            return -p->failure.error;
+        if (!p->started || backlog_full(p))
+            return -EAGAIN;
+    }
+    rc = slot_pool_get(&p->slots, &p->slot);
+    if (rc < 0) {
+        publisher_progress(p);
+        publisher_slow(p);
+        rc = slot_pool_get(&p->slots, &p->slot);
+    }
+    if (rc < 0)
+        return p->failure.error ? -p->failure.error : -EAGAIN;
+    p->blocked_since_ns = 0;
+    p->slot_addr = p->buffer.addr + (size_t)p->slot * p->options.batch_size;
+    p->cursor = p->slot_addr + BATCH_HEADER_BYTES;
+    p->room = p->options.batch_size - BATCH_HEADER_BYTES;
+    p->messages = 0;
+    p->batch_bytes = 0;
+    check_next(p);
+    return 0;
+}
+
+void publisher_close_batch(struct embar_publisher *p)
+{
+    struct record *record = &p->ring[p->next_seq & p->ring_mask];
+    struct batch_header header = {
+        .session = p->endpoint.instance,
+        .sequence = p->next_seq,
+        .first_message = p->total_messages,
+        .published_ns = env_wall_ns(p->endpoint.env),
+        .messages = p->messages,
+        .payload_bytes = (uint32_t)(p->cursor - p->slot_addr - BATCH_HEADER_BYTES),
+        .checked = p->options.checksum == CHECKSUM_CRC32C,
+    };
+
+    batch_seal(p->slot_addr, &header);
+    p->total_messages += p->messages;
+    p->total_bytes += p->batch_bytes;
+    *record = (struct record){
+        .closed_ns = env_now_ns(p->endpoint.env),
+        .bytes_through = p->total_bytes,
+        .messages_through = p->total_messages,
+        .slot = p->slot,
+        .len_bytes = BATCH_HEADER_BYTES + header.payload_bytes,
+    };
+    p->stats.batches++;
+    p->next_seq++;
+    p->slot_addr = NULL;
+    p->cursor = NULL;
+    p->room = 0;
+    p->messages = 0;
+    p->batch_bytes = 0;
+    p->reserving = false;
+    publisher_pump(p);
+}
+
+bool publisher_linger_due(const struct embar_publisher *p)
+{
+    return p->slot_addr && p->messages > 0 &&
+           p->endpoint.now_ns - p->opened_ns >= p->options.batch_linger_ns;
+}
+
+size_t embar_publisher_max_message(const struct embar_publisher *p)
+{
+    return p->options.batch_size - BATCH_HEADER_BYTES - MESSAGE_HEADER_BYTES;
+}
+
+int publisher_room(struct embar_publisher *p, size_t len_bytes)
+{
+    if (len_bytes > embar_publisher_max_message(p))
+        return -EMSGSIZE;
+    if (p->slot_addr && p->room >= len_bytes + MESSAGE_HEADER_BYTES)
+        return 0;
+    if (p->slot_addr) {
+        publisher_close_batch(p);
+        publisher_progress(p);
+    }
+    return open_batch(p);
+}
+
+/* The first message of a batch, and every few after it: when the batch must go out. */
+static void check_linger(struct embar_publisher *p)
+{
+    p->endpoint.now_ns = env_now_ns(p->endpoint.env);
+    if (p->messages == 1) {
+        p->opened_ns = p->endpoint.now_ns;
+        if (p->first_ns == 0)
+            p->first_ns = p->opened_ns;
+    }
+    if (publisher_linger_due(p)) {
+        publisher_close_batch(p);
+        publisher_progress(p);
+        return;
+    }
+    check_next(p);
+}
+
+static inline void append(struct embar_publisher *p, size_t len_bytes)
+{
+    uint32_t len = (uint32_t)len_bytes;
+
+    memcpy(p->cursor, &len, sizeof len);
+    p->cursor += MESSAGE_HEADER_BYTES + len_bytes;
+    p->room -= MESSAGE_HEADER_BYTES + len_bytes;
+    p->batch_bytes += len_bytes;
+    if (++p->messages == p->check_at)
+        check_linger(p);
+}
+
+int embar_publish(struct embar_publisher *p, const void *data, size_t len_bytes)
+{
+    /* The two tests also catch a length near SIZE_MAX. */
+    if (p->room < MESSAGE_HEADER_BYTES || len_bytes > p->room - MESSAGE_HEADER_BYTES) {
+        int rc = publisher_room(p, len_bytes);
+        if (rc < 0)
+            return rc;
+    }
+    if (len_bytes > 0)
+        memcpy(p->cursor + MESSAGE_HEADER_BYTES, data, len_bytes);
+    p->reserving = false;
+    append(p, len_bytes);
+    return 0;
+}
+
+int embar_reserve(struct embar_publisher *p, size_t len_bytes, void **data)
+{
+    int rc = publisher_room(p, len_bytes);
+
+    if (rc < 0)
+        return rc;
+    p->reserving = true;
+    p->reserved = len_bytes;
+    *data = p->cursor + MESSAGE_HEADER_BYTES;
+    return 0;
+}
+
+int embar_commit(struct embar_publisher *p, size_t len_bytes)
+{
+    if (!p->reserving || len_bytes > p->reserved)
+        return -EINVAL;
+    p->reserving = false;
+    append(p, len_bytes);
+    return 0;
+}

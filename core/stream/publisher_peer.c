@@ -1,0 +1,339 @@
+/*
+ * The subscribers of a publisher: joining and coming back, writing batches into their slots as credits
+ * allow, and what they say. Everything a subscriber says is checked against what was sent to it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/log.h"
+#include "stream/link_count.h"
+#include "stream/publisher.h"
+#include "stream/targets.h"
+
+static void publisher_hello(void *self, struct control_hello *hello)
+{
+    struct embar_publisher *p = self;
+
+    hello->ack = (uint8_t)p->options.ack;
+    hello->checksum = p->options.checksum == CHECKSUM_CRC32C;
+    hello->slot_bytes = p->options.batch_size;
+    hello->in_flight = (uint32_t)p->options.batch_in_flight;
+}
+
+static struct peer *find_peer(struct embar_publisher *p, uint64_t instance)
+{
+    for (struct peer *peer = p->peers; peer; peer = peer->next)
+        if (peer->instance == instance && peer->state != PEER_LOST && peer->state != PEER_FINISHED)
+            return peer;
+    return NULL;
+}
+
+static enum control_reject publisher_admit(void *self, struct conn *conn,
+                                           const struct control_hello *hello, char *reason,
+                                           size_t reason_bytes)
+{
+    struct embar_publisher *p = self;
+
+    (void)conn;
+    if (hello->slot_bytes < p->options.batch_size) {
+        snprintf(reason, reason_bytes,
+                 "batches of %" PRIu64 " bytes do not fit into slots of %" PRIu64
+                 ": give both ends the same batch.size",
+                 p->options.batch_size, hello->slot_bytes);
+        return REJECT_GEOMETRY;
+    }
+    if (p->finishing && !find_peer(p, hello->instance)) {
+        snprintf(reason, reason_bytes, "the publisher has finished");
+        return REJECT_LIMIT;
+    }
+    return REJECT_NONE;
+}
+
+/* The old link of a subscriber that has come back on another one. */
+static void drop_old_link(struct peer *peer)
+{
+    if (!peer->conn)
+        return;
+    peer->conn->peer = NULL;
+    embar_link_abort(peer->conn->link);
+    peer->conn = NULL;
+}
+
+static void publisher_joined(void *self, struct conn *conn, const struct control_hello *hello)
+{
+    struct embar_publisher *p = self;
+    struct peer *peer = find_peer(p, hello->instance);
+
+    if (!peer) {
+        peer = calloc(1, sizeof *peer);
+        if (!peer) {
+            endpoint_end(conn, REJECT_RESOURCES, "out of memory");
+            return;
+        }
+        peer->instance = hello->instance;
+        peer->next = p->peers;
+        p->peers = peer;
+    }
+    drop_old_link(peer);
+    snprintf(peer->name, sizeof peer->name, "%s", embar_link_peer(conn->link));
+    if (peer->state == PEER_UP)
+        peer->state = PEER_DETACHED; /* until it has granted its slots anew */
+    peer->deadline_ns = p->endpoint.now_ns + p->options.handshake_timeout_ns;
+    peer->conn = conn;
+    peer->target = conn->target;
+    conn->peer = peer;
+}
+
+/* Says where the stream begins for this peer. A queue that is full at this point is no queue. */
+static int send_start(struct embar_publisher *p, struct peer *peer)
+{
+    const struct record *before = peer->next_seq > 0 ? publisher_record(p, peer->next_seq - 1) : NULL;
+    struct control_message message = {.type = CONTROL_START};
+
+    message.start.first_sequence = peer->next_seq;
+    message.start.first_message = before ? before->messages_through : 0;
+    return endpoint_send(peer->conn, &message);
+}
+
+static int accept_slots(struct peer *peer, const struct control_grant *grant)
+{
+    int rc;
+
+    slot_pool_destroy(&peer->remote);
+    memset(&peer->remote, 0, sizeof peer->remote);
+    rc = slot_pool_init(&peer->remote, grant->slots);
+    if (rc < 0)
+        return rc;
+    for (uint32_t slot = 0; slot < grant->slots; slot++)
+        if (grant->taken[slot / 8] & (1u << (slot % 8)))
+            slot_pool_take(&peer->remote, slot);
+    return 0;
+}
+
+/* Where the peer goes on: where it stopped, if that is kept, else at the oldest batch that is. */
+static int set_position(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
+                        struct embar_diag *diag)
+{
+    if (peer->state == PEER_JOINING) {
+        peer->next_seq = p->next_seq;
+        peer->placed_next = p->next_seq;
+        peer->consumed_next = p->next_seq;
+        peer->start_bytes = p->total_bytes;
+        peer->gap = wanted != ANY_SEQUENCE; /* it was given up before, and is back */
+        return 0;
+    }
+    if (wanted == ANY_SEQUENCE)
+        wanted = peer->placed_next; /* it joined, but START did not reach it */
+    if (wanted > p->next_seq || wanted < peer->placed_next)
+        return diag_fail(diag, EPROTO, "GRANT goes on at batch %" PRIu64 ", which was not due",
+                         wanted);
+    peer->placed_next = wanted;
+    peer->next_seq = wanted;
+    if (wanted < p->oldest_seq) {
+        peer->gap = true;
+        peer->next_seq = p->oldest_seq;
+    }
+    return 0;
+}
+
+static int handle_grant(struct embar_publisher *p, struct peer *peer,
+                        const struct control_grant *grant, struct embar_diag *diag)
+{
+    bool again = peer->state != PEER_JOINING;
+    int rc;
+
+    if (peer->state == PEER_UP)
+        return diag_fail(diag, EPROTO, "a second GRANT");
+    if (grant->slot_bytes < p->options.batch_size)
+        return diag_fail(diag, EPROTO, "GRANT of slots of %" PRIu64 " bytes", grant->slot_bytes);
+    rc = set_position(p, peer, grant->next_sequence, diag);
+    if (rc < 0)
+        return rc;
+    if (accept_slots(peer, grant) < 0)
+        return diag_fail(diag, ENOMEM, "out of memory for %u slots", grant->slots);
+    peer->key = grant->key;
+    peer->slot_bytes = grant->slot_bytes;
+    peer->finish_sent = false;
+    peer->gap_due.from_sequence = peer->gap_due.to_sequence;
+    peer->state = PEER_UP;
+    if (again)
+        p->stats.reconnects++;
+    else
+        p->stats.peers_joined++;
+    log_info("subscriber %s %s over %s: %u slots of %" PRIu64 " bytes, from batch %" PRIu64,
+             peer->name, again ? "is back" : "joined",
+             p->endpoint.transports[peer->conn->transport].name, grant->slots, grant->slot_bytes,
+             peer->next_seq);
+    if (send_start(p, peer) < 0)
+        return diag_fail(diag, EPROTO, "START could not be sent");
+    publisher_check_peers(p);
+    publisher_pump(p);
+    return 0;
+}
+
+static int handle_credit(struct embar_publisher *p, struct peer *peer,
+                         const struct control_credit *credit, struct embar_diag *diag)
+{
+    if (peer->state != PEER_UP)
+        return diag_fail(diag, EPROTO, "CREDIT before GRANT");
+    if (credit->placed_next > peer->next_seq || credit->placed_next < peer->placed_next ||
+        credit->consumed_next < peer->consumed_next)
+        return diag_fail(diag, EPROTO,
+                         "CREDIT says placed %" PRIu64 " and consumed %" PRIu64
+                         ", of %" PRIu64 " written",
+                         credit->placed_next, credit->consumed_next, peer->next_seq);
+    for (unsigned i = 0; i < credit->count; i++)
+        if (slot_pool_put(&peer->remote, credit->slots[i]) < 0)
+            return diag_fail(diag, EPROTO, "CREDIT gives back slot %u, which was not in use",
+                             credit->slots[i]);
+    peer->placed_next = credit->placed_next;
+    peer->consumed_next = credit->consumed_next;
+    p->progress_ns = p->endpoint.now_ns;
+    publisher_pump(p);
+    publisher_advance(p);
+    return 0;
+}
+
+static int handle_finished(struct embar_publisher *p, struct peer *peer,
+                           const struct control_totals *totals, struct embar_diag *diag)
+{
+    if (peer->state != PEER_UP || !peer->finish_sent)
+        return diag_fail(diag, EPROTO, "FINISHED before FINISH");
+    peer->placed_next = peer->consumed_next = peer->next_seq;
+    peer->state = PEER_FINISHED;
+    if (totals->end_sequence != p->next_seq || totals->end_message != p->total_messages ||
+        (!peer->gap && totals->bytes != p->total_bytes - peer->start_bytes)) {
+        p->mismatch = true;
+        log_error("subscriber %s confirms %" PRIu64 " batches, %" PRIu64 " messages, %" PRIu64
+                  " bytes; published were %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+                  peer->name, totals->end_sequence, totals->end_message, totals->bytes, p->next_seq,
+                  p->total_messages, p->total_bytes - peer->start_bytes);
+    } else {
+        p->stats.peers_finished++;
+    }
+    if (peer->target)
+        target_finished(peer->target, true);
+    peer->conn->peer = NULL;
+    embar_link_disconnect(peer->conn->link);
+    peer->conn = NULL;
+    publisher_advance(p);
+    return 0;
+}
+
+static int publisher_message(void *self, struct conn *conn, const struct control_message *message,
+                             struct embar_diag *diag)
+{
+    struct embar_publisher *p = self;
+    struct peer *peer = conn->peer;
+
+    if (!peer)
+        return 0; /* its place was taken by a later link */
+    switch (message->type) {
+    case CONTROL_GRANT:
+        return handle_grant(p, peer, &message->grant, diag);
+    case CONTROL_CREDIT:
+        return handle_credit(p, peer, &message->credit, diag);
+    case CONTROL_FINISHED:
+        return handle_finished(p, peer, &message->totals, diag);
+    case CONTROL_LEAVE:
+        peer_lost(p, peer, "it left");
+        return 0;
+    default:
+        return diag_fail(diag, EPROTO, "%s is not for a publisher", control_name(message->type));
+    }
+}
+
+static int publisher_arrival(void *self, struct conn *conn, uint32_t immediate, size_t len_bytes,
+                             struct embar_diag *diag)
+{
+    (void)self;
+    (void)conn;
+    (void)immediate;
+    return diag_fail(diag, EPROTO, "a batch of %zu bytes came to a publisher", len_bytes);
+}
+
+static void publisher_write_done(void *self, struct conn *conn, uint64_t token, int status)
+{
+    struct embar_publisher *p = self;
+    struct record *record = publisher_record(p, token);
+    struct peer *peer = conn->peer;
+
+    if (record)
+        record->writes--;
+    if (status < 0 && peer && token < peer->next_seq)
+        peer->next_seq = token; /* not sent: it goes out again on the next link */
+    publisher_advance(p);
+}
+
+void peer_lost(struct embar_publisher *p, struct peer *peer, const char *why)
+{
+    if (peer->state == PEER_LOST || peer->state == PEER_FINISHED)
+        return;
+    if (peer->state != PEER_JOINING)
+        p->stats.peers_lost++;
+    peer->state = PEER_LOST;
+    log_warn("subscriber %s is lost: %s", peer->name, why);
+    if (peer->target)
+        target_finished(peer->target, true);
+    if (peer->conn) {
+        peer->conn->peer = NULL;
+        embar_link_disconnect(peer->conn->link);
+        peer->conn = NULL;
+    }
+    publisher_advance(p);
+    publisher_check_peers(p);
+}
+
+static void publisher_down(void *self, struct conn *conn, int status, const char *reason)
+{
+    struct embar_publisher *p = self;
+    struct peer *peer = conn->peer;
+
+    (void)status;
+    link_count_add(&p->stats, conn->link);
+    if (!peer)
+        return;
+    peer->conn = NULL;
+    if (peer->state == PEER_JOINING) {
+        if (peer->target && endpoint_may_retry(conn->ended))
+            return; /* the target tries again and finds this peer */
+        peer_lost(p, peer, reason);
+        return;
+    }
+    if (!endpoint_may_retry(conn->ended)) {
+        peer_lost(p, peer, reason);
+        return;
+    }
+    log_warn("link to subscriber %s was lost: %s", peer->name, reason);
+    peer->state = PEER_DETACHED;
+    peer->deadline_ns = p->endpoint.now_ns + p->options.reconnect_timeout_ns;
+    if (peer->next_seq > peer->placed_next)
+        peer->next_seq = peer->placed_next > p->oldest_seq ? peer->placed_next : p->oldest_seq;
+    publisher_advance(p);
+}
+
+static void publisher_target_failed(void *self, struct target *target)
+{
+    struct embar_publisher *p = self;
+
+    for (struct peer *peer = p->peers; peer; peer = peer->next)
+        if (peer->target == target && peer->state == PEER_DETACHED && !peer->conn)
+            peer_lost(p, peer, target->failure.text);
+    publisher_check_peers(p);
+}
+
+const struct endpoint_role publisher_role = {
+    .role = ROLE_PUBLISHER,
+    .hello = publisher_hello,
+    .admit = publisher_admit,
+    .joined = publisher_joined,
+    .message = publisher_message,
+    .arrival = publisher_arrival,
+    .write_done = publisher_write_done,
+    .down = publisher_down,
+    .target_failed = publisher_target_failed,
+};

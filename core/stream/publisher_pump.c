@@ -1,0 +1,157 @@
+/*
+ * Writing closed batches to the subscribers, as far as their credits and batch.in_flight allow, and
+ * the messages that go with it (GAP, FINISH). Also what the passing of time means for subscribers.
+ */
+#include <errno.h>
+
+#include "common/log.h"
+#include "stream/publisher.h"
+
+static uint32_t in_flight(const struct peer *peer)
+{
+    return peer->remote.slot_count - peer->remote.free_count;
+}
+
+static void count_stall(struct embar_publisher *p, struct peer *peer, bool stalled)
+{
+    if (stalled && peer->stall_since_ns == 0) {
+        peer->stall_since_ns = p->endpoint.now_ns;
+    } else if (!stalled && peer->stall_since_ns != 0) {
+        p->stats.credit_stall_ns += p->endpoint.now_ns - peer->stall_since_ns;
+        peer->stall_since_ns = 0;
+    }
+}
+
+/* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit. */
+static int write_next(struct embar_publisher *p, struct peer *peer)
+{
+    struct record *record = publisher_record(p, peer->next_seq);
+    struct embar_write write = {.key = peer->key, .token = peer->next_seq};
+    struct embar_diag diag = {0};
+    uint32_t slot;
+    int rc;
+
+    if (in_flight(peer) >= p->options.batch_in_flight || slot_pool_get(&peer->remote, &slot) < 0)
+        return -ENOBUFS;
+    rc = stream_buffer_on(&p->buffer, peer->conn->transport, &write.buffer, &diag);
+    if (rc == 0) {
+        write.offset = (size_t)record->slot * p->options.batch_size;
+        write.len_bytes = record->len_bytes;
+        write.remote_offset = slot * peer->slot_bytes;
+        write.immediate = slot;
+        rc = embar_write(peer->conn->link, &write);
+    } else {
+        log_error("%s", diag.text);
+    }
+    if (rc < 0) {
+        slot_pool_put(&peer->remote, slot);
+        return rc;
+    }
+    record->writes++;
+    peer->next_seq++;
+    return 0;
+}
+
+static bool send_due(struct embar_publisher *p, struct peer *peer)
+{
+    struct control_message message;
+
+    if (peer->gap_due.from_sequence != peer->gap_due.to_sequence) {
+        message.type = CONTROL_GAP;
+        message.gap = peer->gap_due;
+        if (endpoint_send(peer->conn, &message) < 0)
+            return false;
+        peer->gap_due.from_sequence = peer->gap_due.to_sequence;
+    }
+    if (p->finishing && !peer->finish_sent && peer->next_seq == p->next_seq) {
+        message.type = CONTROL_FINISH;
+        message.totals.end_sequence = p->next_seq;
+        message.totals.end_message = p->total_messages;
+        message.totals.bytes = p->total_bytes - peer->start_bytes;
+        peer->finish_sent = endpoint_send(peer->conn, &message) == 0;
+    }
+    return true;
+}
+
+void publisher_pump(struct embar_publisher *p)
+{
+    for (struct peer *peer = p->peers; peer; peer = peer->next) {
+        int rc = 0;
+
+        if (peer->state != PEER_UP || !send_due(p, peer))
+            continue;
+        while (rc == 0 && peer->next_seq < p->next_seq)
+            rc = write_next(p, peer);
+        count_stall(p, peer, rc == -ENOBUFS);
+        send_due(p, peer);
+    }
+}
+
+/* Subscribers that are there, may come back, or are being connected to for the first time. */
+static unsigned peers_possible(const struct embar_publisher *p)
+{
+    unsigned count = 0;
+
+    for (const struct peer *peer = p->peers; peer; peer = peer->next)
+        count += peer_counts(peer) || peer->state == PEER_FINISHED;
+    for (unsigned i = 0; i < p->endpoint.target_count; i++) {
+        const struct target *target = &p->endpoint.targets[i];
+        bool known = false;
+
+        for (const struct peer *peer = p->peers; peer; peer = peer->next)
+            known |= peer->target == target && peer->state != PEER_JOINING;
+        count += target->state != TARGET_FAILED && !known;
+    }
+    return count;
+}
+
+static void check_enough(struct embar_publisher *p)
+{
+    const struct embar_diag *why = NULL;
+    unsigned possible = peers_possible(p);
+
+    if (possible >= p->options.publisher_min_subscribers)
+        return;
+    if (p->endpoint.target_count == 0 && !p->started)
+        return; /* a listener waits for as long as it takes */
+    for (unsigned i = 0; i < p->endpoint.target_count; i++)
+        if (p->endpoint.targets[i].failure.error)
+            why = &p->endpoint.targets[i].failure;
+    if (why)
+        publisher_fail(p, why->error, "%s", why->text);
+    else
+        publisher_fail(p, ENOTCONN, "%u of the %d subscribers that are needed are left", possible,
+                       (int)p->options.publisher_min_subscribers);
+}
+
+void publisher_check_peers(struct embar_publisher *p)
+{
+    unsigned up = 0;
+
+    for (const struct peer *peer = p->peers; peer; peer = peer->next)
+        up += peer->state == PEER_UP;
+    if (up >= p->options.publisher_min_subscribers)
+        p->started = true;
+    for (struct peer *peer = p->peers; peer; peer = peer->next) {
+        bool waiting = peer->state == PEER_DETACHED || (peer->state == PEER_JOINING && peer->conn);
+
+        if (!waiting || p->endpoint.now_ns < peer->deadline_ns)
+            continue;
+        if (peer->conn)
+            endpoint_end(peer->conn, REJECT_PROTOCOL, "no GRANT within handshake_timeout");
+        else
+            peer_lost(p, peer, "it did not come back within reconnect_timeout");
+    }
+    check_enough(p);
+}
+
+uint64_t publisher_peers_deadline(const struct embar_publisher *p)
+{
+    uint64_t deadline = UINT64_MAX;
+
+    for (const struct peer *peer = p->peers; peer; peer = peer->next)
+        if ((peer->state == PEER_DETACHED || (peer->state == PEER_JOINING && peer->conn)) &&
+            peer->deadline_ns < deadline)
+            deadline = peer->deadline_ns;
+    return deadline;
+}

@@ -1,0 +1,36 @@
+/*
+ * Typed stubs for what a backend cannot do, so that no op of a table is ever NULL. Own nothing; run
+ * on the transport's thread.
+ */
+#include <errno.h>
+
+#include "common/diag.h"
+#include "transport/object.h"
+
+int backend_expose_none(struct embar_buffer *buffer, struct embar_link *link, struct embar_key *key,
+                        struct embar_diag *diag)
+{
+    (void)link;
+    (void)key;
+    return diag_fail(diag, ENOTSUP,
+                     "the %s backend cannot expose a buffer to its peer; use another transport",
+                     buffer->transport->caps.name);
+}
+
+void backend_unexpose_none(struct embar_buffer *buffer, struct embar_link *link)
+{
+    (void)buffer;
+    (void)link;
+}
+
+int backend_register_none(struct embar_buffer *buffer, struct embar_diag *diag)
+{
+    (void)buffer;
+    (void)diag;
+    return 0;
+}
+
+void backend_unregister_none(struct embar_buffer *buffer)
+{
+    (void)buffer;
+}

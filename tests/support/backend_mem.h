@@ -1,0 +1,41 @@
+/*
+ * The in-memory backend "mem": the reference for what every backend must do, and the one under
+ * which tests drive publishers and subscribers through schedules by seed. It joins transports of
+ * one process by the address string of a listener. Threads of their own for two transports work;
+ * only a single thread is deterministic.
+ *
+ * Settings: mem.seed (0: from the transport's env), mem.reorder (arrivals overtake each other and
+ * the messages; no EMBAR_CAP_ORDERED), mem.delay (what is sent waits a random 0 .. delay polls of
+ * its receiver).
+ */
+#ifndef TESTS_BACKEND_MEM_H
+#define TESTS_BACKEND_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <embar/transport.h>
+
+#include "transport/backend.h"
+#include "transport/registry.h"
+
+extern const struct backend backend_mem;
+
+/* Adds the backend to the registry; harmless when it is there already. */
+void backend_mem_add(void);
+
+/* Cuts the connection under a link: what is under way is lost, and at their next poll both ends
+ * fail their writes in flight and go down with -ECONNRESET. */
+void backend_mem_cut(struct embar_link *link);
+
+/* While held, polling the transport makes no progress. */
+void backend_mem_hold(struct embar_transport *transport, bool held);
+
+/* One bit of the next write posted on this link changes on its way, in the byte at `offset` (modulo
+ * its length). The source does not change. */
+void backend_mem_corrupt_next(struct embar_link *link, size_t offset);
+
+/* How often the transport has been polled. */
+unsigned long long backend_mem_steps(const struct embar_transport *transport);
+
+#endif
