@@ -13,10 +13,10 @@
 #include "common/diag.h"
 #include "common/wire.h"
 
-#define BATCH_MAGIC          0x52414245u /* "EBAR" */
-#define BATCH_VERSION        1
-#define BATCH_FLAG_CHECKED   0x01
-#define BATCH_CHECKSUM_AT    60
+#define BATCH_MAGIC        0x52414245u /* "EBAR" */
+#define BATCH_VERSION      1
+#define BATCH_FLAG_CHECKED 0x01
+#define BATCH_CHECKSUM_AT  60
 
 static uint32_t batch_checksum(const void *slot, size_t payload_bytes)
 {
@@ -53,7 +53,8 @@ int batch_open(const void *slot, size_t len_bytes, struct batch_header *header,
     uint16_t header_bytes;
 
     if (len_bytes < BATCH_HEADER_BYTES)
-        return diag_fail(diag, EPROTO, "a batch of %zu bytes is shorter than its header", len_bytes);
+        return diag_fail(diag, EPROTO, "a batch of %zu bytes is shorter than its header",
+                         len_bytes);
     memcpy(raw, slot, sizeof raw);
     struct wire_reader r = wire_reader(raw, sizeof raw);
     magic = wire_get_u32(&r);

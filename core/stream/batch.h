@@ -1,6 +1,6 @@
 /*
- * The batch format: a 64-byte header and, behind it, the messages, each a 32-bit length and its bytes.
- * Bit tables in docs/wire.md. Packing and checking only; pure.
+ * The batch format: a 64-byte header and, behind it, the messages, each a 32-bit length and its
+ * bytes. Bit tables in docs/wire.md. Packing and checking only; pure.
  */
 #ifndef STREAM_BATCH_H
 #define STREAM_BATCH_H
@@ -29,9 +29,9 @@ struct batch_header {
 void batch_seal(void *slot, const struct batch_header *header);
 
 /*
- * Reads and checks the header of a batch of `len_bytes` in a slot. The header is copied out first, so
- * that a peer that goes on writing cannot change what was checked. -EPROTO with a sentence: too short,
- * not a batch, another version, lengths that contradict each other.
+ * Reads and checks the header of a batch of `len_bytes` in a slot. The header is copied out first,
+ * so that a peer that goes on writing cannot change what was checked. -EPROTO with a sentence: too
+ * short, not a batch, another version, lengths that contradict each other.
  */
 int batch_open(const void *slot, size_t len_bytes, struct batch_header *header,
                struct embar_diag *diag);

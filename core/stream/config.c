@@ -278,7 +278,7 @@ static int check_pair(const struct config_stage *stage, size_t key, struct embar
         said = &config->keys[other].said[CONFIG_COMMAND_LINE];
     if (said->text == NULL || said->empty)
         return 0;
-    return diag_fail(diag, EINVAL, "%s and %s (%s) exclude each other: give one of them",
+    return diag_fail(diag, EINVAL, "%s and %s (%s) are both given: give one of them",
                      config->options[key].key, config->options[other].key, said->origin);
 }
 

@@ -1,4 +1,5 @@
-/* Packing and checking of control messages, by one table of {name, pack, unpack}. Pure; any thread. */
+/* Packing and checking of control messages, by one table of {name, pack, unpack}. Pure; any thread.
+ */
 #include "stream/control.h"
 
 #include <errno.h>

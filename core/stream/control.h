@@ -13,11 +13,11 @@
 
 #include "common/option.h"
 
-#define CONTROL_VERSION    1
-#define CONTROL_BYTES      1024 /* no control message is longer */
-#define CONTROL_SLOTS      4096 /* most slots of a receive buffer that are granted */
-#define CONTROL_CREDITS    256  /* most slots that one CREDIT gives back */
-#define CONTROL_REASON     256
+#define CONTROL_VERSION 1
+#define CONTROL_BYTES   1024 /* no control message is longer */
+#define CONTROL_SLOTS   4096 /* most slots of a receive buffer that are granted */
+#define CONTROL_CREDITS 256  /* most slots that one CREDIT gives back */
+#define CONTROL_REASON  256
 
 enum control_type {
     CONTROL_HELLO = 1, /* connector: who I am */
@@ -51,9 +51,9 @@ enum control_reject {
 struct control_hello { /* HELLO and WELCOME */
     uint8_t version;
     uint8_t role;
-    uint8_t ack;       /* publisher: enum embar_level it waits for */
-    uint8_t checksum;  /* publisher: 1 when every batch carries one */
-    uint64_t instance; /* publisher: session id; subscriber: its id, kept across reconnects */
+    uint8_t ack;         /* publisher: enum embar_level it waits for */
+    uint8_t checksum;    /* publisher: 1 when every batch carries one */
+    uint64_t instance;   /* publisher: session id; subscriber: its id, kept across reconnects */
     uint64_t slot_bytes; /* publisher: largest batch; subscriber: size of a slot */
     uint32_t in_flight;  /* publisher: most batches not yet consumed */
     char stream[OPTION_STRING_BYTES];
@@ -63,8 +63,9 @@ struct control_grant {
     struct embar_key key;
     uint64_t slot_bytes;
     uint32_t slots;
-    uint64_t next_sequence; /* the batch that the subscriber waits for; ANY_SEQUENCE when it is new */
-    const uint8_t *taken;   /* bitmap, (slots + 7) / 8 bytes: slots that are not free; borrowed */
+    uint64_t
+        next_sequence;    /* the batch that the subscriber waits for; ANY_SEQUENCE when it is new */
+    const uint8_t *taken; /* bitmap, (slots + 7) / 8 bytes: slots that are not free; borrowed */
 };
 
 #define ANY_SEQUENCE UINT64_MAX
@@ -109,8 +110,8 @@ struct control_message {
 /* Packs into `out`; returns the length (never more than CONTROL_BYTES). */
 size_t control_pack(const struct control_message *message, uint8_t out[CONTROL_BYTES]);
 
-/* Reads a message that a peer sent. -EPROTO with a sentence: unknown type, wrong length, a field out
- * of its range. `message->grant.taken` points into `data`. */
+/* Reads a message that a peer sent. -EPROTO with a sentence: unknown type, wrong length, a field
+ * out of its range. `message->grant.taken` points into `data`. */
 int control_unpack(const void *data, size_t len_bytes, struct control_message *message,
                    struct embar_diag *diag);
 

@@ -1,7 +1,7 @@
 /*
  * What publisher and subscriber have in common: the opened transports, listening, connecting with
- * retries, the handshake, and waiting. An endpoint joins links to peers and hands everything after the
- * handshake to its role (publisher or subscriber) through a table of functions. One thread.
+ * retries, the handshake, and waiting. An endpoint joins links to peers and hands everything after
+ * the handshake to its role (publisher or subscriber) through a table of functions. One thread.
  */
 #ifndef STREAM_ENDPOINT_H
 #define STREAM_ENDPOINT_H
@@ -49,7 +49,7 @@ enum target_state { TARGET_WAITING, TARGET_TRYING, TARGET_JOINED, TARGET_FAILED 
 struct target {
     char address[ADDRESS_BYTES];
     enum target_state state;
-    unsigned transport; /* which one is tried */
+    unsigned transport;   /* which one is tried */
     uint64_t next_ns;     /* WAITING: when to try */
     uint64_t deadline_ns; /* when to give up; 0: never */
     uint64_t backoff_ns;
@@ -60,14 +60,17 @@ struct target {
 /* What the role does. `self` is the publisher or subscriber. */
 struct endpoint_role {
     enum control_role role;
-    /* Fills in what is the role's in HELLO and WELCOME (the endpoint fills version, role, stream). */
+    /* Fills in what is the role's in HELLO and WELCOME (the endpoint fills version, role, stream).
+     */
     void (*hello)(void *self, struct control_hello *hello);
-    /* May this peer join? Version, role and stream are checked. REJECT_NONE, or a code and a reason. */
+    /* May this peer join? Version, role and stream are checked. REJECT_NONE, or a code and a
+     * reason. */
     enum control_reject (*admit)(void *self, struct conn *conn, const struct control_hello *hello,
                                  char *reason, size_t reason_bytes);
     /* The handshake is done; the role sets conn->peer. */
     void (*joined)(void *self, struct conn *conn, const struct control_hello *hello);
-    /* After joining. A negative errno with the diag filled ends the link: the peer broke the rules. */
+    /* After joining. A negative errno with the diag filled ends the link: the peer broke the rules.
+     */
     int (*message)(void *self, struct conn *conn, const struct control_message *message,
                    struct embar_diag *diag);
     int (*arrival)(void *self, struct conn *conn, uint32_t immediate, size_t len_bytes,
@@ -96,9 +99,9 @@ struct endpoint {
     unsigned target_count;
     unsigned pending; /* accepted links before their handshake is done */
     int epoll_fd, timer_fd;
-    uint64_t now_ns;    /* of the latest poll */
-    uint64_t active_ns; /* of the latest poll that handled an event */
-    uint64_t spin_ns;   /* adaptive: how long to go on polling after it */
+    uint64_t now_ns;             /* of the latest poll */
+    uint64_t active_ns;          /* of the latest poll that handled an event */
+    uint64_t spin_ns;            /* adaptive: how long to go on polling after it */
     char address[ADDRESS_BYTES]; /* bound; "" when connecting */
     char why[256];               /* why a preferred transport is not in use */
 };
@@ -108,8 +111,8 @@ struct endpoint {
  * comma-separated `connect`. `self` and `options` are kept. On failure everything is undone.
  */
 int endpoint_open(struct endpoint *endpoint, const struct embar_config *config,
-                  const struct stream_options *options, const struct endpoint_role *role, void *self,
-                  const char *listen, const char *connect, struct embar_diag *diag);
+                  const struct stream_options *options, const struct endpoint_role *role,
+                  void *self, const char *listen, const char *connect, struct embar_diag *diag);
 
 /* Ends all links, gives goodbyes up to 200 ms to leave, and frees. The role has said LEAVE. */
 void endpoint_close(struct endpoint *endpoint);

@@ -1,4 +1,5 @@
-/* Opening and closing an endpoint: its transports in the order of preference, listeners, descriptors. */
+/* Opening and closing an endpoint: its transports in the order of preference, listeners,
+ * descriptors. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,8 +97,8 @@ static int transports_open(struct endpoint *endpoint, const struct embar_config 
 }
 
 int endpoint_open(struct endpoint *endpoint, const struct embar_config *config,
-                  const struct stream_options *options, const struct endpoint_role *role, void *self,
-                  const char *listen, const char *connect, struct embar_diag *diag)
+                  const struct stream_options *options, const struct endpoint_role *role,
+                  void *self, const char *listen, const char *connect, struct embar_diag *diag)
 {
     struct epoll_event interest = {.events = EPOLLIN, .data.u32 = ENDPOINT_TRANSPORTS};
     int rc;

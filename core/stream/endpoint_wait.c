@@ -1,7 +1,7 @@
 /*
- * How an endpoint waits. `progress: poll` never sleeps; `event` sleeps at once; `adaptive` spins for a
- * little longer than a wake-up costs and sleeps then, so that a stream that flows pays no wake-ups and
- * one that is idle costs nothing.
+ * How an endpoint waits. `progress: poll` never sleeps; `event` sleeps at once; `adaptive` spins
+ * for a little longer than a wake-up costs and sleeps then, so that a stream that flows pays no
+ * wake-ups and one that is idle costs nothing.
  */
 #include <errno.h>
 #include <limits.h>
@@ -41,8 +41,8 @@ void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
     }
     if (arm_transports(endpoint) < 0)
         return;
-    epoll_pwait2(endpoint->epoll_fd, woken, WAKE_EVENTS,
-                 until_ns == UINT64_MAX ? NULL : &timeout, NULL);
+    epoll_pwait2(endpoint->epoll_fd, woken, WAKE_EVENTS, until_ns == UINT64_MAX ? NULL : &timeout,
+                 NULL);
 }
 
 int endpoint_arm(struct endpoint *endpoint, uint64_t until_ns)

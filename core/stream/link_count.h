@@ -1,4 +1,5 @@
-/* Adding up what the links counted, and the latency figures: the shared part of both stats calls. */
+/* Adding up what the links counted, and the latency figures: the shared part of both stats calls.
+ */
 #ifndef STREAM_LINK_COUNT_H
 #define STREAM_LINK_COUNT_H
 

@@ -1,6 +1,6 @@
 /*
- * The publisher's public calls: opening, waiting, flushing, finishing, closing. All progress is made in
- * publisher_progress, one round without blocking.
+ * The publisher's public calls: opening, waiting, flushing, finishing, closing. All progress is
+ * made in publisher_progress, one round without blocking.
  */
 #include "stream/publisher.h"
 

@@ -1,7 +1,7 @@
 /*
- * Inside of a publisher. A message is built in the open batch; a closed batch is a record in a ring,
- * keyed by its sequence, and keeps its source slot until every subscriber that needs it has reached
- * the ack level. Each subscriber is a peer with a position in that ring.
+ * Inside of a publisher. A message is built in the open batch; a closed batch is a record in a
+ * ring, keyed by its sequence, and keeps its source slot until every subscriber that needs it has
+ * reached the ack level. Each subscriber is a peer with a position in that ring.
  *
  *   publisher.c         the public calls
  *   publisher_batch.c   building and closing batches
@@ -21,8 +21,8 @@
 
 #define LEVELS 3
 
-/* A closed batch. Its place in the ring outlives its slot, so that what is consumed later than freed
- * still has its size and time. */
+/* A closed batch. Its place in the ring outlives its slot, so that what is consumed later than
+ * freed still has its size and time. */
 struct record {
     uint64_t closed_ns;
     uint64_t bytes_through;    /* message bytes published up to and with this batch */
@@ -67,7 +67,7 @@ struct embar_publisher {
     uint8_t *cursor; /* where the next message header goes */
     size_t room;     /* bytes left; 0 also when no batch is open */
     uint32_t messages;
-    uint32_t check_at; /* message count at which the linger is looked at */
+    uint32_t check_at;  /* message count at which the linger is looked at */
     uint8_t *slot_addr; /* NULL: no batch is open */
     uint32_t slot;
     size_t reserved; /* of embar_reserve */
@@ -81,8 +81,8 @@ struct embar_publisher {
     struct peer *peers;
     struct record *ring; /* owned */
     uint64_t ring_mask;
-    uint64_t next_seq;   /* of the open batch */
-    uint64_t oldest_seq; /* whose slot is still kept */
+    uint64_t next_seq;                    /* of the open batch */
+    uint64_t oldest_seq;                  /* whose slot is still kept */
     uint64_t total_messages, total_bytes; /* in closed batches */
     uint64_t batch_bytes;                 /* message bytes of the open batch */
     uint64_t level_next[LEVELS];          /* every batch before it has reached the level */
@@ -90,13 +90,15 @@ struct embar_publisher {
     bool started;   /* min_subscribers have joined once */
     bool finishing; /* embar_publisher_finish was called */
     bool mismatch;  /* a subscriber confirmed other totals */
+    char last_loss[CONTROL_REASON];
     struct embar_diag failure;
     struct embar_stats stats; /* what is counted as it happens */
     struct histogram latency;
 };
 
 /* publisher_batch.c */
-int publisher_room(struct embar_publisher *publisher, size_t len_bytes); /* opens a batch that fits */
+int publisher_room(struct embar_publisher *publisher,
+                   size_t len_bytes); /* opens a batch that fits */
 void publisher_close_batch(struct embar_publisher *publisher);
 bool publisher_linger_due(const struct embar_publisher *publisher);
 

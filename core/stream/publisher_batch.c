@@ -1,7 +1,7 @@
 /*
  * The per-message path: a message is copied (or built) behind the previous one in the open batch's
- * slot. Nothing here but opening and closing a batch takes a lock, reads a clock, allocates or calls
- * the system.
+ * slot. Nothing here but opening and closing a batch takes a lock, reads a clock, allocates or
+ * calls the system.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 
 /* Closed batches that may wait for a credit while credits flow: more would only cool the cache. */
 #define BACKLOG_BATCHES 2
-/* Credits that have not come for so long are a stall, and the whole buffer is there to ride it out. */
+/* Credits that have not come for so long are a stall, and the whole buffer is there to ride it out.
+ */
 #define STALL_NS (10 * NS_PER_MS)
 /* From this many messages on, the linger is looked at only every so often. */
 #define CHECK_EACH_BELOW 64

@@ -1,6 +1,7 @@
 /*
- * The subscribers of a publisher: joining and coming back, writing batches into their slots as credits
- * allow, and what they say. Everything a subscriber says is checked against what was sent to it.
+ * The subscribers of a publisher: joining and coming back, writing batches into their slots as
+ * credits allow, and what they say. Everything a subscriber says is checked against what was sent
+ * to it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -91,7 +92,8 @@ static void publisher_joined(void *self, struct conn *conn, const struct control
 /* Says where the stream begins for this peer. A queue that is full at this point is no queue. */
 static int send_start(struct embar_publisher *p, struct peer *peer)
 {
-    const struct record *before = peer->next_seq > 0 ? publisher_record(p, peer->next_seq - 1) : NULL;
+    const struct record *before =
+        peer->next_seq > 0 ? publisher_record(p, peer->next_seq - 1) : NULL;
     struct control_message message = {.type = CONTROL_START};
 
     message.start.first_sequence = peer->next_seq;
@@ -183,8 +185,8 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
     if (credit->placed_next > peer->next_seq || credit->placed_next < peer->placed_next ||
         credit->consumed_next < peer->consumed_next)
         return diag_fail(diag, EPROTO,
-                         "CREDIT says placed %" PRIu64 " and consumed %" PRIu64
-                         ", of %" PRIu64 " written",
+                         "CREDIT says placed %" PRIu64 " and consumed %" PRIu64 ", of %" PRIu64
+                         " written",
                          credit->placed_next, credit->consumed_next, peer->next_seq);
     for (unsigned i = 0; i < credit->count; i++)
         if (slot_pool_put(&peer->remote, credit->slots[i]) < 0)
@@ -276,6 +278,7 @@ void peer_lost(struct embar_publisher *p, struct peer *peer, const char *why)
     if (peer->state != PEER_JOINING)
         p->stats.peers_lost++;
     peer->state = PEER_LOST;
+    snprintf(p->last_loss, sizeof p->last_loss, "%s", why);
     log_warn("subscriber %s is lost: %s", peer->name, why);
     if (peer->target)
         target_finished(peer->target, true);

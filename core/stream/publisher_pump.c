@@ -22,7 +22,8 @@ static void count_stall(struct embar_publisher *p, struct peer *peer, bool stall
     }
 }
 
-/* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit. */
+/* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit.
+ */
 static int write_next(struct embar_publisher *p, struct peer *peer)
 {
     struct record *record = publisher_record(p, peer->next_seq);
@@ -120,8 +121,8 @@ static void check_enough(struct embar_publisher *p)
     if (why)
         publisher_fail(p, why->error, "%s", why->text);
     else
-        publisher_fail(p, ENOTCONN, "%u of the %d subscribers that are needed are left", possible,
-                       (int)p->options.publisher_min_subscribers);
+        publisher_fail(p, ENOTCONN, "%u of the %d subscribers that are needed are left: %s",
+                       possible, (int)p->options.publisher_min_subscribers, p->last_loss);
 }
 
 void publisher_check_peers(struct embar_publisher *p)

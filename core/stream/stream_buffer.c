@@ -19,8 +19,8 @@ int stream_buffer_open(struct stream_buffer *buffer, struct endpoint *endpoint, 
         .access = access,
     };
     struct embar_buffer *on;
-    int rc = embar_buffer_alloc(endpoint->transports[owner].transport, options->buffer_size, &wanted,
-                                &on, diag);
+    int rc = embar_buffer_alloc(endpoint->transports[owner].transport, options->buffer_size,
+                                &wanted, &on, diag);
 
     if (rc < 0) {
         diag_prefix(diag, "no buffer of %" PRIu64 " MiB", options->buffer_size >> 20);

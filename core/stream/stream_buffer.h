@@ -1,6 +1,6 @@
 /*
- * One buffer of the stream level, known to every transport of the endpoint: allocated by one, adopted
- * by the others when they first need it, so that a batch can go on over another transport.
+ * One buffer of the stream level, known to every transport of the endpoint: allocated by one,
+ * adopted by the others when they first need it, so that a batch can go on over another transport.
  */
 #ifndef STREAM_BUFFER_H
 #define STREAM_BUFFER_H
@@ -18,7 +18,8 @@ struct stream_buffer {
     struct embar_buffer_info info;
 };
 
-/* Allocates by options->buffer_size, hugepages and numa_node on the endpoint's transport `owner`. */
+/* Allocates by options->buffer_size, hugepages and numa_node on the endpoint's transport `owner`.
+ */
 int stream_buffer_open(struct stream_buffer *buffer, struct endpoint *endpoint, unsigned owner,
                        uint32_t access, struct embar_diag *diag);
 

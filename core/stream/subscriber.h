@@ -1,7 +1,7 @@
 /*
- * Inside of a subscriber. Each publisher has a session with a buffer of its own; each slot of it has a
- * batch, whose state says who may touch the slot. Sessions outlive links: after a reconnect the same
- * buffer is granted again, but for the slots that still hold something.
+ * Inside of a subscriber. Each publisher has a session with a buffer of its own; each slot of it
+ * has a batch, whose state says who may touch the slot. Sessions outlive links: after a reconnect
+ * the same buffer is granted again, but for the slots that still hold something.
  *
  *   subscriber.c           the public calls
  *   subscriber_session.c   publishers joining, coming back, finishing
@@ -50,11 +50,11 @@ struct session {
     struct target *target; /* that leads to it; NULL when it connected */
     uint64_t instance;
     enum session_state state;
-    uint8_t ack;         /* the level that the publisher waits for */
-    uint32_t in_flight;  /* the most batches that it has under way */
-    bool started;        /* a START has come, so that placed_next means something */
-    bool finish_due;     /* a FINISH has come: `finish` */
-    bool failed;         /* it counts as lost */
+    uint8_t ack;        /* the level that the publisher waits for */
+    uint32_t in_flight; /* the most batches that it has under way */
+    bool started;       /* a START has come, so that placed_next means something */
+    bool finish_due;    /* a FINISH has come: `finish` */
+    bool failed;        /* it counts as lost */
     struct stream_buffer buffer;
     struct embar_buffer *exposed; /* NULL: not exposed */
     uint32_t slots;
@@ -98,11 +98,13 @@ void session_put(struct session *session);          /* frees an ended one that n
 void session_free(struct session *session);
 
 /* subscriber_batch.c */
-int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, struct embar_diag *diag);
+int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes,
+                  struct embar_diag *diag);
 int session_advance(struct session *session, struct embar_diag *diag); /* what waited for order */
 uint64_t session_consumed(const struct session *session);
-void session_forget_unplaced(struct session *session); /* the link is gone: what waited comes again */
-void session_report(struct session *session);          /* CREDIT, if there is anything to say */
+void session_forget_unplaced(
+    struct session *session);                 /* the link is gone: what waited comes again */
+void session_report(struct session *session); /* CREDIT, if there is anything to say */
 void subscriber_report_due(struct embar_subscriber *subscriber, bool idle);
 
 #endif

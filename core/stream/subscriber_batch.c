@@ -1,7 +1,7 @@
 /*
- * A batch's way through a slot of the subscriber: arrival and checks, order, delivery, release, and the
- * credits that give slots back. What arrives is hostile until checked: the slot must be one that the
- * publisher was allowed to write, and the header must agree with what came.
+ * A batch's way through a slot of the subscriber: arrival and checks, order, delivery, release, and
+ * the credits that give slots back. What arrives is hostile until checked: the slot must be one
+ * that the publisher was allowed to write, and the header must agree with what came.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -92,11 +92,10 @@ int session_advance(struct session *session, struct embar_diag *diag)
             cross_gap(session);
         } else if (batch) {
             if (batch->header.first_message != session->next_message)
-                return diag_fail(diag, EPROTO,
-                                 "batch %" PRIu64 " begins with message %" PRIu64
-                                 " where %" PRIu64 " is due",
-                                 batch->header.sequence, batch->header.first_message,
-                                 session->next_message);
+                return diag_fail(
+                    diag, EPROTO,
+                    "batch %" PRIu64 " begins with message %" PRIu64 " where %" PRIu64 " is due",
+                    batch->header.sequence, batch->header.first_message, session->next_message);
             session->waiting--;
             make_ready(batch);
         } else {
@@ -106,8 +105,8 @@ int session_advance(struct session *session, struct embar_diag *diag)
 }
 
 /*
- * A batch that was damaged on its way ends the link (-EBADMSG) and comes again on the next one. When
- * that happens a few times without any progress, its publisher is given up (-EPROTO).
+ * A batch that was damaged on its way ends the link (-EBADMSG) and comes again on the next one.
+ * When that happens a few times without any progress, its publisher is given up (-EPROTO).
  */
 static int damaged(struct session *session, const char *what, struct embar_diag *diag)
 {
@@ -225,7 +224,8 @@ void subscriber_report_due(struct embar_subscriber *subscriber, bool idle)
 {
     for (struct session *session = subscriber->sessions; session; session = session->next) {
         bool due = session->report_due_ns && subscriber->endpoint.now_ns >= session->report_due_ns;
-        bool asked = session->ack == EMBAR_PLACED && session->placed_next != session->reported_placed;
+        bool asked =
+            session->ack == EMBAR_PLACED && session->placed_next != session->reported_placed;
 
         if (due || asked || (idle && session->credit_count > 0))
             session_report(session);
@@ -247,7 +247,8 @@ void embar_release(struct embar_batch *batch)
     subscriber->stats.level_ns[EMBAR_CONSUMED] = env_now_ns(subscriber->endpoint.env);
     session->held--;
     batch->state = SLOT_RELEASED;
-    /* Slots go back in order of sequence, so that "consumed through N" covers what was given back. */
+    /* Slots go back in order of sequence, so that "consumed through N" covers what was given back.
+     */
     while (session->unconsumed && session->unconsumed->state == SLOT_RELEASED) {
         struct embar_batch *first = session->unconsumed;
 

@@ -1,7 +1,7 @@
 /*
- * A publisher and subscribers over the in-memory backend, in one thread, with time and randomness from
- * a seed: the same seed gives the same run. Time passes by itself, one microsecond whenever anybody
- * looks at the clock, and by sim_sleep.
+ * A publisher and subscribers over the in-memory backend, in one thread, with time and randomness
+ * from a seed: the same seed gives the same run. Time passes by itself, one microsecond whenever
+ * anybody looks at the clock, and by sim_sleep.
  */
 #ifndef TESTS_SIM_H
 #define TESTS_SIM_H
@@ -69,7 +69,8 @@ void sim_release(struct sim *sim, unsigned i);
 /* Polls everybody once; subscribers take and release everything. */
 void sim_step(struct sim *sim);
 
-/* Steps until publisher i has finished; returns what finish returned, -ETIMEDOUT after many steps. */
+/* Steps until publisher i has finished; returns what finish returned, -ETIMEDOUT after many steps.
+ */
 int sim_finish(struct sim *sim, unsigned i);
 
 /* Steps until publisher i has started. */

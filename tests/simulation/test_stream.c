@@ -1,5 +1,5 @@
-/* Publishers and subscribers in simulation: every promise of <embar/embar.h> that needs no real wire,
- * under hundreds of schedules by seed. */
+/* Publishers and subscribers in simulation: every promise of <embar/embar.h> that needs no real
+ * wire, under hundreds of schedules by seed. */
 #include "simulation/sim.h"
 
 #include <errno.h>
@@ -257,8 +257,8 @@ static void test_a_publisher_cannot_join_a_publisher(void **state)
     sim_publisher(&sim, 1, NULL);
     for (int step = 0; step < 1000; step++)
         sim_step(&sim);
-    assert_non_null(strstr(embar_publisher_failure(sim.pub[1])->text,
-                           "a publisher cannot join a publisher"));
+    assert_non_null(
+        strstr(embar_publisher_failure(sim.pub[1])->text, "a publisher cannot join a publisher"));
     sim_close(&sim);
 }
 
@@ -426,8 +426,8 @@ static void test_dropping_for_a_slow_subscriber_is_counted_to_the_message(void *
     }
     assert_int_equal(sim_finish(&sim, 0), 0);
     assert_true(sim_sub_stats(&sim, 0).gaps > 0);
-    assert_int_equal(sim_sub_stats(&sim, 0).gaps, sim.sub[0].from[0].missing +
-                                                      (target - sim.sub[0].from[0].next));
+    assert_int_equal(sim_sub_stats(&sim, 0).gaps,
+                     sim.sub[0].from[0].missing + (target - sim.sub[0].from[0].next));
     assert_int_equal(sim.sub[0].messages + sim_sub_stats(&sim, 0).gaps, target);
     sim_close(&sim);
 }
@@ -441,8 +441,8 @@ static void test_a_slow_subscriber_is_evicted_and_the_other_goes_on(void **state
     sim_subscriber(&sim, 0, "subscriber.listen=127.0.0.1:9500", NULL);
     sim_subscriber(&sim, 1, "subscriber.listen=127.0.0.1:9501", NULL);
     sim_publisher(&sim, 0, "slow_subscriber=evict", "slow_timeout=5ms",
-                  "publisher.min_subscribers=1",
-                  "publisher.connect=127.0.0.1:9500,127.0.0.1:9501", NULL);
+                  "publisher.min_subscribers=1", "publisher.connect=127.0.0.1:9500,127.0.0.1:9501",
+                  NULL);
     sim_join(&sim, 0);
     for (int step = 0; step < 50; step++)
         sim_step(&sim);

@@ -1,4 +1,5 @@
-/* Control messages: what is packed unpacks to the same, and whatever else a peer sends is refused. */
+/* Control messages: what is packed unpacks to the same, and whatever else a peer sends is refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -27,8 +27,8 @@ enum embar_log_level {
     EMBAR_LOG_DEBUG = 3, /* every state change */
 };
 
-/* Receives one finished line, without a newline; `line` is valid during the call only. May be called
- * from any thread that uses the library. */
+/* Receives one finished line, without a newline; `line` is valid during the call only. May be
+ * called from any thread that uses the library. */
 typedef void embar_log_fn(enum embar_log_level level, const char *line, void *user);
 
 /*

@@ -3,13 +3,13 @@
  *
  * A publisher packs messages into batches and writes each batch into the buffer of every subscriber
  * that has joined; a subscriber takes whole batches in place and releases them. Per publisher and
- * subscriber messages arrive in order, without gap or duplicate, also across a reconnect; a gap that
- * policy allows is counted and never silent.
+ * subscriber messages arrive in order, without gap or duplicate, also across a reconnect; a gap
+ * that policy allows is counted and never silent.
  *
- * Conventions. 0, a count, or a negative errno; outputs are written on success only; -EAGAIN: nothing
- * was taken, poll and call again. One thread per object. Time-outs are in milliseconds: 0 does not
- * block, -1 waits without bound. Nothing moves while no call is made: a program with its own event
- * loop waits on the object's descriptor and calls its poll function.
+ * Conventions. 0, a count, or a negative errno; outputs are written on success only; -EAGAIN:
+ * nothing was taken, poll and call again. One thread per object. Time-outs are in milliseconds: 0
+ * does not block, -1 waits without bound. Nothing moves while no call is made: a program with its
+ * own event loop waits on the object's descriptor and calls its poll function.
  */
 #ifndef EMBAR_H
 #define EMBAR_H
@@ -54,10 +54,10 @@ void embar_publisher_close(struct embar_publisher *publisher);
 int embar_publisher_wait(struct embar_publisher *publisher, int timeout_ms);
 
 /*
- * Copies a message into the open batch; an empty message (len 0) is a message. A full batch goes out
- * at once, a partial one after batch.linger or with embar_flush.
- * Errors: -EAGAIN no slot is free or too few subscribers have joined: poll and call again;
- * -EMSGSIZE more than embar_publisher_max_message; the publisher's failure.
+ * Copies a message into the open batch; an empty message (len 0) is a message. A full batch goes
+ * out at once, a partial one after batch.linger or with embar_flush. Errors: -EAGAIN no slot is
+ * free or too few subscribers have joined: poll and call again; -EMSGSIZE more than
+ * embar_publisher_max_message; the publisher's failure.
  */
 int embar_publish(struct embar_publisher *publisher, const void *data, size_t len_bytes);
 
@@ -67,7 +67,8 @@ int embar_publish(struct embar_publisher *publisher, const void *data, size_t le
  */
 int embar_reserve(struct embar_publisher *publisher, size_t len_bytes, void **data);
 
-/* Publishes the first `len_bytes` of the reserved room. -EINVAL nothing reserved, or more than was. */
+/* Publishes the first `len_bytes` of the reserved room. -EINVAL nothing reserved, or more than was.
+ */
 int embar_commit(struct embar_publisher *publisher, size_t len_bytes);
 
 /* Largest message: a slot less the batch header and one message header. */
@@ -86,8 +87,8 @@ int embar_flush(struct embar_publisher *publisher, enum embar_level level, int t
  */
 int embar_publisher_finish(struct embar_publisher *publisher, int timeout_ms);
 
-/* Makes progress; with nothing to do waits up to `timeout_ms`. 1 when something happened, 0 when not;
- * the publisher's failure. */
+/* Makes progress; with nothing to do waits up to `timeout_ms`. 1 when something happened, 0 when
+ * not; the publisher's failure. */
 int embar_publisher_poll(struct embar_publisher *publisher, int timeout_ms);
 
 /* For an event loop: wait for POLLIN on fd after arm returned 0 (-EAGAIN: poll first), then call
@@ -110,9 +111,9 @@ int embar_subscriber_open(const struct embar_config *config, struct embar_subscr
 void embar_subscriber_close(struct embar_subscriber *subscriber);
 
 /*
- * The next batch, checked and in order per publisher; waits up to `timeout_ms`. Returns 1 and a batch,
- * or 0 when none came; the subscriber's failure. Several batches may be held at once, each keeps its
- * slot from the publisher.
+ * The next batch, checked and in order per publisher; waits up to `timeout_ms`. Returns 1 and a
+ * batch, or 0 when none came; the subscriber's failure. Several batches may be held at once, each
+ * keeps its slot from the publisher.
  */
 int embar_next(struct embar_subscriber *subscriber, struct embar_batch **batch, int timeout_ms);
 
@@ -120,11 +121,11 @@ int embar_next(struct embar_subscriber *subscriber, struct embar_batch **batch, 
 void embar_release(struct embar_batch *batch);
 
 struct embar_batch_info {
-    uint64_t publisher; /* the publisher's session id */
-    uint64_t sequence;  /* of the batch, from 0 */
+    uint64_t publisher;     /* the publisher's session id */
+    uint64_t sequence;      /* of the batch, from 0 */
     uint64_t first_message; /* number of its first message, from 0 */
     uint32_t messages;
-    size_t payload_bytes; /* message headers included */
+    size_t payload_bytes;  /* message headers included */
     uint64_t published_ns; /* publisher's CLOCK_REALTIME when the batch was closed */
 };
 
@@ -156,17 +157,17 @@ const struct embar_diag *embar_subscriber_failure(const struct embar_subscriber 
 /* ---- stats -------------------------------------------------------------------------------- */
 
 struct embar_stats {
-    char transport[16]; /* of the last link that came up; "" when none has */
+    char transport[16];      /* of the last link that came up; "" when none has */
     char transport_why[256]; /* why a preferred one is not in use; "" when it is */
     char send_mode[16];
     char send_mode_why[160];
     uint64_t messages, batches, bytes; /* published, or delivered; bytes are message bytes */
-    /* Bytes that have reached each level at every peer that needs them (a subscriber: all equal), and
-     * when the last of them did. CLOCK_MONOTONIC; 0 before the first. */
+    /* Bytes that have reached each level at every peer that needs them (a subscriber: all equal),
+     * and when the last of them did. CLOCK_MONOTONIC; 0 before the first. */
     uint64_t level_bytes[3], level_ns[3];
     uint64_t first_ns; /* first message published, or first batch delivered */
-    /* Publisher: closing of a batch to its release by the slowest subscriber. Subscriber: closing of a
-     * batch to its delivery by the two hosts' real-time clocks. */
+    /* Publisher: closing of a batch to its release by the slowest subscriber. Subscriber: closing
+     * of a batch to its delivery by the two hosts' real-time clocks. */
     uint64_t latency_ns_p50, latency_ns_p90, latency_ns_p99, latency_ns_p999, latency_ns_max;
     uint64_t zerocopy_sends, zerocopy_copied, send_calls, receive_calls;
     uint64_t receiver_not_ready, registrations;
@@ -181,7 +182,7 @@ struct embar_stats {
     uint32_t peers_finished;  /* ended with FINISH and equal totals */
     uint32_t peers_lost;      /* ended otherwise */
     uint32_t lanes;
-    char page_kind[16]; /* of the buffers: the worst of them */
+    char page_kind[16];  /* of the buffers: the worst of them */
     uint64_t page_count; /* of all of them */
     uint64_t buffer_bytes;
 };

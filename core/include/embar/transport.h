@@ -6,9 +6,9 @@
  * behave as described here; `struct embar_transport_caps` says where they may differ.
  *
  * Conventions. Calls return 0, a count, or a negative errno. Outputs are written on success only.
- * -EAGAIN means exactly: nothing was taken, poll and call again. A transport and all that hangs from
- * it belongs to one thread; a process may open several. No call blocks, unless it says so. Every
- * accepted operation ends in exactly one terminal event, failures included.
+ * -EAGAIN means exactly: nothing was taken, poll and call again. A transport and all that hangs
+ * from it belongs to one thread; a process may open several. No call blocks, unless it says so.
+ * Every accepted operation ends in exactly one terminal event, failures included.
  */
 #ifndef EMBAR_TRANSPORT_H
 #define EMBAR_TRANSPORT_H
@@ -44,8 +44,8 @@ struct embar_transport_caps {
 /*
  * Opens the backend `name`. `settings` is a NULL-terminated array of "key=value" strings for keys
  * that the backend has ("tcp.send_mode=copy"), or NULL for the defaults; later ones win.
- * Errors: -ENOENT no such backend; -ENOTSUP this build or host cannot run it; -EINVAL a bad setting;
- * -ENOMEM. The diag says which and what to do.
+ * Errors: -ENOENT no such backend; -ENOTSUP this build or host cannot run it; -EINVAL a bad
+ * setting; -ENOMEM. The diag says which and what to do.
  */
 int embar_transport_open(const char *name, const char *const *settings,
                          struct embar_transport **transport, struct embar_diag *diag);
@@ -102,7 +102,8 @@ int embar_buffer_alloc(struct embar_transport *transport, size_t size_bytes,
                        const struct embar_buffer_options *options, struct embar_buffer **buffer,
                        struct embar_diag *diag);
 
-/* Registers memory of the caller's, which must be page-aligned, stay mapped and outlive the buffer. */
+/* Registers memory of the caller's, which must be page-aligned, stay mapped and outlive the buffer.
+ */
 int embar_buffer_adopt(struct embar_transport *transport, void *addr, size_t size_bytes,
                        uint32_t access, struct embar_buffer **buffer, struct embar_diag *diag);
 
@@ -113,8 +114,8 @@ int embar_buffer_free(struct embar_buffer *buffer);
 void embar_buffer_info(const struct embar_buffer *buffer, struct embar_buffer_info *info);
 
 /*
- * The right to write into one exposed buffer. The owner gets it from embar_buffer_expose, carries it
- * to its peer in a message of its own protocol, and the peer hands it to embar_write.
+ * The right to write into one exposed buffer. The owner gets it from embar_buffer_expose, carries
+ * it to its peer in a message of its own protocol, and the peer hands it to embar_write.
  */
 struct embar_key {
     uint64_t id;   /* what the backend checks: a remote key or a random number */
@@ -123,9 +124,9 @@ struct embar_key {
 };
 
 /*
- * Lets the peer of `link` (which must be up) write into `buffer`. The key is good for this link only
- * and dies with it. One buffer may be exposed to one link at a time.
- * Errors: -ENOTCONN link not up; -EBUSY exposed already; -EACCES buffer without remote access.
+ * Lets the peer of `link` (which must be up) write into `buffer`. The key is good for this link
+ * only and dies with it. One buffer may be exposed to one link at a time. Errors: -ENOTCONN link
+ * not up; -EBUSY exposed already; -EACCES buffer without remote access.
  */
 int embar_buffer_expose(struct embar_buffer *buffer, struct embar_link *link, struct embar_key *key,
                         struct embar_diag *diag);
@@ -180,8 +181,8 @@ int embar_link_close(struct embar_link *link);
 
 void embar_link_set_user(struct embar_link *link, void *user);
 void *embar_link_user(const struct embar_link *link);
-uint64_t embar_link_id(const struct embar_link *link);         /* unique in the process, for logs */
-const char *embar_link_peer(const struct embar_link *link);    /* "HOST:PORT" of the other end */
+uint64_t embar_link_id(const struct embar_link *link);      /* unique in the process, for logs */
+const char *embar_link_peer(const struct embar_link *link); /* "HOST:PORT" of the other end */
 struct embar_transport *embar_link_transport(const struct embar_link *link);
 
 struct embar_link_stats {
@@ -242,15 +243,15 @@ struct embar_event {
     int status; /* 0 or a negative errno; LINK_DOWN: 0 after an orderly end by either side */
     struct embar_link *link;
     struct embar_listener *listener;
-    const void *data;   /* borrowed: valid until the next embar_poll of this transport */
+    const void *data; /* borrowed: valid until the next embar_poll of this transport */
     size_t len_bytes;
     uint64_t token;
     uint32_t immediate;
     const char *reason; /* LINK_DOWN: one sentence; valid until embar_link_close */
 };
 
-/* Makes progress and takes up to `capacity` events. Returns how many, 0 for none, or a negative errno
- * when the transport itself has failed. Does not block. */
+/* Makes progress and takes up to `capacity` events. Returns how many, 0 for none, or a negative
+ * errno when the transport itself has failed. Does not block. */
 int embar_poll(struct embar_transport *transport, struct embar_event *events, int capacity);
 
 /* A descriptor to wait on (POLLIN) in an event loop, after embar_arm. Owned by the transport. */
@@ -258,7 +259,8 @@ int embar_fd(const struct embar_transport *transport);
 
 /*
  * Prepares to sleep. 0: the descriptor becomes readable when there is work; -EAGAIN: there is work
- * already, poll first. Always call it between the last embar_poll and the wait, or a wake-up is lost.
+ * already, poll first. Always call it between the last embar_poll and the wait, or a wake-up is
+ * lost.
  */
 int embar_arm(struct embar_transport *transport);
 

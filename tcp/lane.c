@@ -1,0 +1,223 @@
+/*
+ * Lanes: one connection under a link, its descriptor in epoll, and a turn of sending and receiving.
+ * While bytes flow, receiving is tried directly, round after round; epoll is for what is quiet, for
+ * full sockets, and for zero-copy completions. Runs on the transport's thread.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "socket.h"
+#include "tcp.h"
+
+/* A turn of one lane; then the others have theirs. */
+#define TURN_BYTES (4u << 20)
+/* Empty rounds in which receiving is still tried directly. */
+#define HOT_ROUNDS 64u
+/* Bytes of a payload that make the socket readable. */
+#define LOW_WATER_MIN (64u << 10)
+#define LOW_WATER_MAX (512u << 10)
+
+int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link)
+{
+    const struct tcp_settings *s = link->transport->settings;
+    int rc;
+
+    *lane = (struct tcp_lane){.watch = TCP_WATCH_LANE, .fd = -1, .link = link};
+    rc = tcp_receiver_init(&lane->rx, &tcp_sys_kernel, -1);
+    if (rc < 0)
+        return rc;
+    rc = tcp_sender_init(&lane->tx, &tcp_sys_kernel, -1, (enum tcp_send_setting)s->send_mode,
+                         s->zero_copy_send_limit);
+    if (rc < 0)
+        tcp_receiver_destroy(&lane->rx);
+    return rc;
+}
+
+void tcp_lane_destroy(struct tcp_lane *lane)
+{
+    tcp_sender_destroy(&lane->tx);
+    tcp_receiver_destroy(&lane->rx);
+}
+
+int tcp_lane_open(struct tcp_lane *lane, int fd, uint32_t events)
+{
+    int rc = tcp_transport_watch(lane->link->transport, fd, events, lane);
+
+    if (rc < 0)
+        return rc;
+    lane->fd = fd;
+    lane->tx.fd = fd;
+    lane->rx.fd = fd;
+    lane->interest = events;
+    lane->low_water = 1;
+    return 0;
+}
+
+void tcp_lane_close(struct tcp_lane *lane, bool reset)
+{
+    tcp_list_remove(&lane->in_busy);
+    if (lane->fd < 0)
+        return;
+    tcp_socket_close(lane->fd, reset);
+    lane->fd = -1;
+}
+
+void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = lane};
+
+    if (lane->fd < 0 || lane->interest == events)
+        return;
+    /* Cannot fail for a descriptor that is watched already, short of a bug. */
+    if (epoll_ctl(lane->link->transport->epoll_fd, EPOLL_CTL_MOD, lane->fd, &event) < 0)
+        log_error("link %" PRIu64 ": epoll_ctl: errno %d", embar_link_id(lane->link->link), errno);
+    lane->interest = events;
+}
+
+void tcp_lane_wake(struct tcp_lane *lane)
+{
+    if (lane->fd >= 0 && !tcp_list_linked(&lane->in_busy))
+        tcp_list_add_tail(&lane->link->transport->busy, &lane->in_busy);
+}
+
+void tcp_lane_ready(struct tcp_lane *lane, uint32_t events)
+{
+    if (lane->fd < 0)
+        return;
+    if (events & EPOLLERR)
+        lane->completions = true;
+    if (events & EPOLLOUT)
+        lane->tx.blocked = false;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP))
+        lane->readable = true;
+    tcp_lane_wake(lane);
+}
+
+static void log_switch(struct tcp_lane *lane)
+{
+    if (lane->switches == lane->tx.mode.switches)
+        return;
+    lane->switches = lane->tx.mode.switches;
+    log_info("link %" PRIu64 ": sends with %s: %s", embar_link_id(lane->link->link),
+             tcp_send_mode_name(&lane->tx.mode), lane->tx.mode.why);
+}
+
+/* The connection has failed, but the peer may have said why it left: what it sent is read before the
+ * error is acted upon. */
+static void defer_error(struct tcp_lane *lane, int error)
+{
+    lane->send_error = error;
+    lane->tx.blocked = true;
+    lane->readable = true;
+    tcp_lane_wake(lane);
+}
+
+static void take_completions(struct tcp_lane *lane)
+{
+    int rc = tcp_sender_take_completions(&lane->tx, lane->link->transport->now_ns);
+
+    lane->completions = false;
+    log_switch(lane);
+    if (rc == -EBADMSG)
+        tcp_link_end(lane->link, -EBADMSG,
+                     "the kernel reported the completion of a zero-copy send that was never made; "
+                     "set tcp.send_mode to copy");
+    else if (rc < 0)
+        defer_error(lane, -rc);
+    else
+        tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+}
+
+uint64_t tcp_lane_send(struct tcp_lane *lane)
+{
+    int64_t n;
+
+    if (lane->fd < 0 || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
+        return 0;
+    n = tcp_sender_run(&lane->tx, TURN_BYTES, lane->link->transport->now_ns);
+    if (n < 0) {
+        defer_error(lane, (int)-n);
+        return 0;
+    }
+    log_switch(lane);
+    tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+    if (lane->tx.blocked)
+        tcp_lane_set_interest(lane, lane->interest | EPOLLOUT);
+    tcp_link_sent(lane->link);
+    return (uint64_t)n;
+}
+
+static uint64_t receive(struct tcp_lane *lane, int *budget)
+{
+    struct tcp_receive_sink sink = tcp_link_sink;
+    struct embar_diag why = {0};
+    uint64_t before = lane->rx.received_bytes;
+    int rc;
+
+    sink.user = lane;
+    lane->readable = false;
+    rc = tcp_receiver_run(&lane->rx, TURN_BYTES, budget, &sink, &why);
+    if (lane->link->state == TCP_LINK_DOWN || lane->link->state == TCP_LINK_DRAINING)
+        return lane->rx.received_bytes - before;
+    if (why.error != 0)
+        tcp_link_refuse(lane->link, rc, why.text);
+    else if (lane->send_error != 0 && (rc < 0 || !lane->rx.more))
+        tcp_link_lost(lane->link, lane->send_error);
+    else if (rc == -EPIPE)
+        tcp_link_closed_by_peer(lane->link);
+    else if (rc < 0)
+        tcp_link_lost(lane->link, -rc);
+    return lane->rx.received_bytes - before;
+}
+
+/* Amid a large payload epoll need not report every segment: each wake-up is paid by the sender. Never
+ * more than what is still to come, or the rest would not be reported at all. */
+static void set_low_water(struct tcp_lane *lane)
+{
+    uint32_t want = 1;
+
+    if (lane->fd < 0 || lane->rx.more)
+        return;
+    if (lane->rx.left >= LOW_WATER_MIN)
+        want = lane->rx.left < LOW_WATER_MAX ? lane->rx.left : LOW_WATER_MAX;
+    if (want == lane->low_water)
+        return;
+    lane->low_water = want;
+    tcp_socket_set_low_water(lane->fd, want);
+}
+
+bool tcp_lane_has_work(const struct tcp_lane *lane)
+{
+    return lane->fd >= 0 && (lane->readable || lane->completions || lane->rx.more ||
+                             (tcp_sender_pending(&lane->tx) && !lane->tx.blocked));
+}
+
+uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
+{
+    uint64_t moved = 0, received = 0;
+
+    tcp_list_remove(&lane->in_busy);
+    if (lane->link->state == TCP_LINK_CONNECTING) {
+        tcp_connect_ready(lane->link);
+        return 0;
+    }
+    if (lane->completions)
+        take_completions(lane);
+    moved = tcp_lane_send(lane);
+    if (lane->fd >= 0 && (lane->readable || lane->rx.more || lane->hot > 0)) {
+        received = receive(lane, budget);
+        set_low_water(lane);
+        if (lane->low_water > 1)
+            lane->hot = 0;
+        else if (received > 0)
+            lane->hot = HOT_ROUNDS;
+        else if (lane->hot > 0)
+            lane->hot--;
+    }
+    if (lane->hot > 0 || tcp_lane_has_work(lane))
+        tcp_lane_wake(lane);
+    return moved + received;
+}

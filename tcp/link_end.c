@@ -1,0 +1,331 @@
+/*
+ * How links end. In order: what was accepted goes out, then a last frame, then this side closes and
+ * reads on, dropping what comes, until the peer has closed too, because closing with unread bytes would
+ * reset the connection and destroy what is still on its way. Otherwise: the connection is reset, so that
+ * the kernel lets go of every source, and only when it has are the writes reported. Runs on the
+ * transport's thread.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "socket.h"
+#include "tcp.h"
+
+/* How often the error queue of a reset connection is looked at, and for how long before the link goes
+ * down all the same: a device that holds pages longer than that has hung. */
+#define DRAIN_STEP_NS (1 * NS_PER_MS)
+#define DRAIN_MAX_NS  (5 * NS_PER_S)
+#define ABORT_STEPS   10 /* milliseconds */
+
+__attribute__((format(printf, 3, 0))) static void settle_end(struct tcp_link *link, int status,
+                                                             const char *fmt, va_list args)
+{
+    if (link->has_end)
+        return;
+    link->has_end = true;
+    link->end_status = status;
+    text_vformat(link->end_reason, sizeof(link->end_reason), fmt, args);
+}
+
+/* An end in order that then fails is not one in order. */
+static void reconsider_end(struct tcp_link *link)
+{
+    link->has_end = link->has_end && link->end_status != 0;
+}
+
+static uint32_t outstanding(const struct tcp_link *link)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < link->lane_count; i++)
+        count += tcp_zerocopy_outstanding(&link->lanes[i].tx.zerocopy);
+    return count;
+}
+
+/* Resets the lanes and takes the completions that this frees. Returns whether all came. */
+static bool release_sources(struct tcp_link *link)
+{
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+
+        if (lane->fd < 0 || tcp_zerocopy_outstanding(&lane->tx.zerocopy) == 0)
+            continue;
+        if (!link->aborted)
+            tcp_socket_abort(lane->fd);
+        /* Errors of the connection are of no interest any more. */
+        (void)tcp_sender_take_completions(&lane->tx, link->transport->now_ns);
+        tcp_sender_reap(&lane->tx, tcp_link_write_over, link);
+    }
+    link->aborted = true;
+    return outstanding(link) == 0;
+}
+
+static void log_held_pages(const struct tcp_link *link)
+{
+    log_error("link %" PRIu64 ": a network device still holds the pages of %" PRIu32
+              " sends of a connection that was reset",
+              embar_link_id(link->link), outstanding(link));
+}
+
+static void go_down(struct tcp_link *link)
+{
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+
+        tcp_sender_reap(&lane->tx, tcp_link_write_over, link);
+        tcp_sender_cancel(&lane->tx, true, -ECANCELED, tcp_link_write_over, link);
+        tcp_lane_close(lane, link->end_status != 0);
+    }
+    if (link->addresses != NULL)
+        freeaddrinfo(link->addresses);
+    link->addresses = NULL;
+    link->deadline_ns = 0;
+    tcp_list_remove(&link->in_links);
+    tcp_link_set_state(link, TCP_LINK_DOWN);
+    core_link_down(link->link, link->end_status, "%s", link->end_reason);
+}
+
+/* Epoll always reports a reset socket, so it is looked at by the clock instead. */
+static void begin_draining(struct tcp_link *link)
+{
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+
+        tcp_list_remove(&lane->in_busy);
+        if (lane->fd >= 0)
+            epoll_ctl(link->transport->epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
+    }
+    link->connect_ns = tcp_transport_now(link->transport) + DRAIN_MAX_NS;
+    tcp_link_set_state(link, TCP_LINK_DRAINING);
+    tcp_link_set_deadline(link, link->transport->now_ns + DRAIN_STEP_NS);
+}
+
+void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    settle_end(link, status, fmt, args);
+    va_end(args);
+    if (link->state == TCP_LINK_DOWN || link->state == TCP_LINK_DRAINING)
+        return;
+    if (outstanding(link) == 0 || release_sources(link))
+        go_down(link);
+    else
+        begin_draining(link);
+}
+
+/* The contract of an abort leaves no time to come back later. A reset frees what the kernel has queued
+ * at once; only pages in the hands of a network device take longer, usually microseconds. */
+void tcp_link_abort(struct tcp_link *link)
+{
+    reconsider_end(link);
+    if (!link->has_end) {
+        link->has_end = true;
+        link->end_status = -ECONNABORTED;
+        snprintf(link->end_reason, sizeof(link->end_reason), "this side aborted the link");
+    }
+    for (int i = 0; !release_sources(link) && i < ABORT_STEPS; i++)
+        poll(NULL, 0, 1);
+    if (outstanding(link) > 0)
+        log_held_pages(link);
+    go_down(link);
+}
+
+static void go_on_draining(struct tcp_link *link)
+{
+    if (release_sources(link)) {
+        go_down(link);
+    } else if (link->transport->now_ns >= link->connect_ns) {
+        log_held_pages(link);
+        go_down(link);
+    } else {
+        tcp_link_set_deadline(link, link->transport->now_ns + DRAIN_STEP_NS);
+    }
+}
+
+/* ---- in order ------------------------------------------------------------------------------- */
+
+static void set_close_deadline(struct tcp_link *link)
+{
+    struct tcp_transport *t = link->transport;
+
+    tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->close_timeout_ns);
+}
+
+void tcp_link_finish(struct tcp_link *link, const struct tcp_frame *last, const char *payload,
+                     int status, const char *fmt, ...)
+{
+    struct tcp_lane *lane = &link->lanes[0];
+    va_list args;
+
+    va_start(args, fmt);
+    settle_end(link, status, fmt, args);
+    va_end(args);
+    /* The ring keeps room for one such frame, and only one is ever queued. */
+    (void)tcp_sender_control(&lane->tx, last, payload);
+    lane->rx.discard = true;
+    link->last_type = last->type;
+    tcp_link_set_state(link, TCP_LINK_ENDING);
+    set_close_deadline(link);
+    tcp_lane_send(lane);
+    tcp_lane_wake(lane);
+}
+
+/* Nothing more is sent; waits for the peer to close. */
+static void linger(struct tcp_link *link)
+{
+    struct tcp_lane *lane = &link->lanes[0];
+
+    /* Fails only when the peer has reset the connection, which receiving will tell. */
+    (void)shutdown(lane->fd, SHUT_WR);
+    tcp_link_set_state(link, TCP_LINK_LINGERING);
+    set_close_deadline(link);
+    lane->readable = true;
+    tcp_lane_wake(lane);
+}
+
+void tcp_link_end_sent(struct tcp_link *link)
+{
+    struct tcp_lane *lane = &link->lanes[0];
+
+    if (tcp_sender_pending(&lane->tx)) {
+        set_close_deadline(link); /* bytes were taken */
+        return;
+    }
+    if (link->last_type == TCP_FRAME_REJECT) {
+        /* Nothing but the REQUEST was ever received: no unread bytes, closing is safe. */
+        tcp_link_end(link, 0, "the link was refused");
+        return;
+    }
+    linger(link);
+}
+
+void tcp_link_end_timeout(struct tcp_link *link)
+{
+    if (link->state == TCP_LINK_DRAINING) {
+        go_on_draining(link);
+        return;
+    }
+    if (link->state == TCP_LINK_ENDING || !tcp_socket_all_acked(link->lanes[0].fd)) {
+        reconsider_end(link);
+        tcp_link_end(link, -ETIMEDOUT,
+                     "%s did not take what was still to be delivered; given up after "
+                     "tcp.close_timeout",
+                     embar_link_peer(link->link));
+        return;
+    }
+    tcp_link_end(link, 0, "this side ended the link");
+}
+
+void tcp_link_bye(struct tcp_link *link)
+{
+    struct tcp_lane *lane = &link->lanes[0];
+
+    if (link->state == TCP_LINK_ASKING) {
+        tcp_link_end(link, -ECONNREFUSED, "%s ended the link instead of accepting it",
+                     embar_link_peer(link->link));
+        return;
+    }
+    if (outstanding(link) == 0) {
+        tcp_link_end(link, 0, "%s ended the link", embar_link_peer(link->link));
+        return;
+    }
+    /* The peer reads on and drops what it reads. It acknowledges what was sent from pages meanwhile:
+     * no need to reset the connection, which it would take for a failure. */
+    link->has_end = true;
+    snprintf(link->end_reason, sizeof(link->end_reason), "%s ended the link",
+             embar_link_peer(link->link));
+    lane->tx.blocked = true;
+    lane->rx.discard = true;
+    tcp_lane_set_interest(lane, EPOLLIN);
+    linger(link);
+}
+
+/* ---- otherwise ------------------------------------------------------------------------------ */
+
+void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence)
+{
+    struct tcp_lane *lane = &link->lanes[0];
+    struct tcp_frame bye = {.type = TCP_FRAME_BYE, .immediate = TCP_BYE_REFUSED};
+    size_t len = strlen(sentence);
+
+    log_warn("link %" PRIu64 ": %s: %s", embar_link_id(link->link), embar_link_peer(link->link),
+             sentence);
+    if (link->state == TCP_LINK_ASKING) {
+        tcp_link_end(link, status,
+                     "%s answered with something else than Embar's wire (%s); is the port right?",
+                     embar_link_peer(link->link), sentence);
+        return;
+    }
+    if (link->state != TCP_LINK_UP || tcp_sender_amid_frame(&lane->tx)) {
+        tcp_link_end(link, status, "%s broke the rules of the wire: %s",
+                     embar_link_peer(link->link), sentence);
+        return;
+    }
+    tcp_sender_cancel(&lane->tx, false, -ECANCELED, tcp_link_write_over, link);
+    bye.len_bytes = (uint32_t)(len < TCP_MAX_REASON_BYTES ? len : TCP_MAX_REASON_BYTES);
+    tcp_link_finish(link, &bye, sentence, status, "%s broke the rules of the wire: %s",
+                    embar_link_peer(link->link), sentence);
+}
+
+void tcp_link_lost(struct tcp_link *link, int error)
+{
+    const char *peer = embar_link_peer(link->link);
+
+    reconsider_end(link);
+    switch (error) {
+    case ECONNRESET:
+    case EPIPE:
+        tcp_link_end(link, -ECONNRESET,
+                     "%s reset the connection: its process has ended or was killed", peer);
+        break;
+    case ETIMEDOUT:
+        tcp_link_end(link, -ETIMEDOUT,
+                     "no sign of life from %s: its host or the network between has failed", peer);
+        break;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+        tcp_link_end(link, -error, "there is no route to %s any more (%s); check the network", peer,
+                     strerror(error));
+        break;
+    default:
+        tcp_link_end(link, -error, "the connection to %s failed: %s", peer, strerror(error));
+        break;
+    }
+}
+
+void tcp_link_closed_by_peer(struct tcp_link *link)
+{
+    const char *peer = embar_link_peer(link->link);
+
+    switch (link->state) {
+    case TCP_LINK_ENDING:
+        /* It sends nothing more, but may still read: what was accepted goes on. */
+        tcp_lane_set_interest(&link->lanes[0], link->lanes[0].interest & ~(uint32_t)EPOLLIN);
+        return;
+    case TCP_LINK_LINGERING:
+        tcp_link_end(link, 0, "this side ended the link");
+        return;
+    case TCP_LINK_ASKING:
+        tcp_link_end(link, -ECONNRESET,
+                     "%s closed the connection instead of answering: it is not a listener of Embar, "
+                     "or it is overloaded",
+                     peer);
+        return;
+    default:
+        tcp_link_end(link, -ECONNRESET,
+                     "%s closed the connection without ending the link: its process has ended or "
+                     "was killed",
+                     peer);
+        return;
+    }
+}

@@ -1,0 +1,64 @@
+/*
+ * The receiving half of a lane: a state machine that turns the byte stream into frames, checks each
+ * header before a byte of its payload lands, and receives the payload of a write straight into the
+ * exposed buffer. Small frames are parsed from a read-ahead buffer. Knows nothing of links; runs on
+ * the transport's thread.
+ */
+#ifndef TCP_RECEIVE_H
+#define TCP_RECEIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frame.h"
+#include "sys.h"
+
+#define TCP_AHEAD_BYTES 16384u
+
+/* Where a receiver reports; each call may change the receiver's `allowed`, `window` and `discard`. */
+struct tcp_receive_sink {
+    /* A write is in place. */
+    void (*arrival)(void *user, uint32_t immediate, uint32_t len_bytes);
+    /* A control message; borrowed for the call. */
+    void (*message)(void *user, const uint8_t *data, uint32_t len_bytes);
+    /* REQUEST, ACCEPT, REJECT or BYE with its payload. false: receive no more. */
+    bool (*control)(void *user, const struct tcp_frame *frame, const uint8_t *payload);
+    void *user;
+};
+
+struct tcp_receiver {
+    const struct tcp_sys *sys; /* borrowed */
+    int fd;                    /* borrowed */
+    unsigned allowed;          /* TCP_FRAME_BITs that the link's state allows */
+    struct tcp_window window;  /* what the peer may write into */
+    bool discard;              /* throw away all that comes */
+    bool revoked;              /* the window was closed under a write that is arriving */
+    bool more;                 /* the socket or the read-ahead may have more: run again */
+    bool after_write;          /* the last frame was a large write: expect another */
+    struct tcp_frame write;    /* the write that is arriving, while `left` > 0 */
+    uint8_t *place;            /* borrowed: where its next byte goes */
+    uint32_t left;
+    uint8_t *ahead; /* owned; TCP_AHEAD_BYTES */
+    uint32_t ahead_first, ahead_end;
+    uint64_t receive_calls;
+    uint64_t received_bytes;
+};
+
+/* -ENOMEM. */
+int tcp_receiver_init(struct tcp_receiver *receiver, const struct tcp_sys *sys, int fd);
+void tcp_receiver_destroy(struct tcp_receiver *receiver);
+
+/* Nothing lands in the window any more from now on; a write that is arriving ends the link. */
+void tcp_receiver_close_window(struct tcp_receiver *receiver);
+
+/*
+ * Receives until the socket is empty, about `max_bytes` came, or `budget` reports were made (each
+ * lowers it by one); `more` says whether that was all. Returns 0; -EPIPE when the peer has closed the
+ * connection; a negative errno of recvmsg(2), the diag untouched; -EPROTO, -EPROTONOSUPPORT or -EACCES
+ * with the sentence when the peer broke a rule.
+ */
+int tcp_receiver_run(struct tcp_receiver *receiver, uint64_t max_bytes, int *budget,
+                     const struct tcp_receive_sink *sink, struct embar_diag *diag);
+
+#endif

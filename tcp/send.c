@@ -1,0 +1,177 @@
+/*
+ * The ring of frames of a lane: queueing, reaping, cancelling. Handing over is in send_run.c. Owns the
+ * ring and the bytes of control messages; runs on the transport's thread; no allocation after init.
+ */
+#include "send.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPS_RESERVE   (TCP_OPS - TCP_MAX_WRITES - TCP_MAX_SENDS)
+#define BYTES_RESERVE 1024u
+
+_Static_assert((TCP_OPS & (TCP_OPS - 1)) == 0, "positions run on modulo 2^32");
+_Static_assert(OPS_RESERVE >= 4, "ACCEPT, REJECT, REQUEST and BYE must find room");
+_Static_assert(sizeof(struct tcp_op) == 64, "one cache line for a frame");
+
+int tcp_sender_init(struct tcp_sender *sender, const struct tcp_sys *sys, int fd,
+                    enum tcp_send_setting setting, uint64_t limit_bytes)
+{
+    *sender = (struct tcp_sender){.sys = sys, .fd = fd};
+    sender->ops = aligned_alloc(64, TCP_OPS * sizeof(*sender->ops));
+    sender->bytes = malloc(TCP_SEND_BYTES);
+    if (sender->ops == NULL || sender->bytes == NULL) {
+        tcp_sender_destroy(sender);
+        return -ENOMEM;
+    }
+    tcp_zerocopy_init(&sender->zerocopy, 0);
+    tcp_send_mode_init(&sender->mode, setting, limit_bytes);
+    return 0;
+}
+
+void tcp_sender_destroy(struct tcp_sender *sender)
+{
+    free(sender->ops);
+    free(sender->bytes);
+    sender->ops = NULL;
+    sender->bytes = NULL;
+}
+
+/* Room for `len` bytes in one piece, `reserve` bytes staying free; NULL: none. */
+static uint8_t *take_bytes(struct tcp_sender *sender, uint32_t len, uint32_t reserve)
+{
+    uint32_t at = sender->bytes_end % TCP_SEND_BYTES;
+    uint32_t skip = at + len > TCP_SEND_BYTES ? TCP_SEND_BYTES - at : 0;
+    uint32_t used = sender->bytes_end - sender->bytes_first;
+
+    /* Never quite full: give_back tells wrapped from not wrapped by that. */
+    if (used + skip + len + reserve >= TCP_SEND_BYTES)
+        return NULL;
+    sender->bytes_end += skip + len;
+    return sender->bytes + (skip > 0 ? 0 : at);
+}
+
+static struct tcp_op *add_op(struct tcp_sender *sender, const struct tcp_frame *frame)
+{
+    struct tcp_op *op = &sender->ops[sender->end % TCP_OPS];
+
+    *op = (struct tcp_op){.payload_bytes = frame->len_bytes};
+    tcp_frame_pack(frame, op->header);
+    sender->end++;
+    return op;
+}
+
+int tcp_sender_write(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload,
+                     uint64_t token)
+{
+    struct tcp_op *op;
+
+    if (sender->end - sender->first >= TCP_OPS - OPS_RESERVE)
+        return -EAGAIN;
+    op = add_op(sender, frame);
+    op->payload = payload;
+    op->token = token;
+    op->is_write = true;
+    return 0;
+}
+
+static int add_copy(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload,
+                    uint32_t reserve)
+{
+    uint8_t *bytes = NULL;
+
+    if (frame->len_bytes > 0) {
+        bytes = take_bytes(sender, frame->len_bytes, reserve);
+        if (bytes == NULL)
+            return -EAGAIN;
+        memcpy(bytes, payload, frame->len_bytes);
+    }
+    add_op(sender, frame)->payload = bytes;
+    sender->sends++;
+    return 0;
+}
+
+int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_bytes)
+{
+    struct tcp_frame frame = {.type = TCP_FRAME_SEND, .len_bytes = len_bytes};
+
+    if (sender->sends >= TCP_MAX_SENDS || sender->end - sender->first >= TCP_OPS - OPS_RESERVE)
+        return -EAGAIN;
+    return add_copy(sender, &frame, data, BYTES_RESERVE);
+}
+
+int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload)
+{
+    if (sender->end - sender->first >= TCP_OPS)
+        return -EAGAIN;
+    return add_copy(sender, frame, payload, 0);
+}
+
+bool tcp_sender_pending(const struct tcp_sender *sender)
+{
+    return sender->current != sender->end;
+}
+
+bool tcp_sender_amid_frame(const struct tcp_sender *sender)
+{
+    return tcp_sender_pending(sender) && sender->ops[sender->current % TCP_OPS].handed_bytes > 0;
+}
+
+static void report(const struct tcp_op *op, int status, tcp_write_over_fn *over, void *user)
+{
+    if (op->is_write)
+        over(user, op->token, op->payload_bytes, status);
+}
+
+/* Gives the bytes of a control message back. They lie in the ring in the order of the ops, so that its
+ * end is the ring's new beginning, whatever was skipped to wrap or cancelled before it. */
+static void give_back(struct tcp_sender *sender, const struct tcp_op *op)
+{
+    uint32_t at, end;
+
+    if (op->is_write)
+        return;
+    sender->sends--;
+    if (op->payload_bytes == 0)
+        return;
+    at = sender->bytes_first % TCP_SEND_BYTES;
+    end = (uint32_t)(op->payload - sender->bytes) + op->payload_bytes;
+    sender->bytes_first += end > at ? end - at : TCP_SEND_BYTES - at + end;
+}
+
+int tcp_sender_reap(struct tcp_sender *sender, tcp_write_over_fn *over, void *user)
+{
+    int count = 0;
+
+    while (sender->first != sender->current) {
+        struct tcp_op *op = &sender->ops[sender->first % TCP_OPS];
+
+        if (op->pinned && !tcp_zerocopy_over(&sender->zerocopy, op->last_call))
+            break;
+        report(op, 0, over, user);
+        give_back(sender, op);
+        sender->first++;
+        count++;
+    }
+    return count;
+}
+
+void tcp_sender_cancel(struct tcp_sender *sender, bool all, int status, tcp_write_over_fn *over,
+                       void *user)
+{
+    uint32_t from = all ? sender->first : sender->current + tcp_sender_amid_frame(sender);
+
+    for (uint32_t n = from; n != sender->end; n++) {
+        const struct tcp_op *op = &sender->ops[n % TCP_OPS];
+
+        report(op, status, over, user);
+        sender->sends -= op->is_write ? 0 : 1;
+    }
+    /* The bytes of cancelled control messages come back with the next one that is over. */
+    sender->end = from;
+    if (all) {
+        sender->current = from;
+        sender->bytes_first = sender->bytes_end;
+    }
+}

@@ -1,0 +1,232 @@
+/*
+ * The objects of the TCP backend and which file runs them: transport.c the epoll loop and the timers,
+ * listener.c listeners and connections that have not asked for a link yet, connect.c attempts to
+ * connect, link.c the states of a link, link_end.c its end, lane.c one connection under a link. All run
+ * on the transport's thread.
+ */
+#ifndef TCP_TCP_H
+#define TCP_TCP_H
+
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/address.h"
+#include "common/clock.h"
+#include "liveness.h"
+#include "list.h"
+#include "receive.h"
+#include "send.h"
+#include "settings.h"
+#include "transport/backend.h"
+
+/* What an epoll event points to: the first member of each object that has a descriptor. */
+enum tcp_watch { TCP_WATCH_TIMER, TCP_WATCH_LISTENER, TCP_WATCH_PENDING, TCP_WATCH_LANE };
+
+struct tcp_transport {
+    enum tcp_watch timer_watch;
+    const struct tcp_settings *settings; /* borrowed from core */
+    const struct env *env;               /* borrowed */
+    int epoll_fd, timer_fd;              /* owned */
+    struct tcp_list links;               /* struct tcp_link: not down */
+    struct tcp_list listeners;           /* struct tcp_listener */
+    struct tcp_list pending;             /* struct tcp_pending, oldest first */
+    struct tcp_list dropped;             /* struct tcp_pending, freed after the round */
+    struct tcp_list busy;                /* struct tcp_lane: to be served in the next round */
+    uint32_t pending_count;
+    uint64_t now_ns;      /* read when epoll is asked */
+    uint64_t deadline_ns; /* the earliest of all; 0: none */
+    uint64_t armed_ns;    /* what the timer is set to; 0: it is not */
+    uint32_t rounds;      /* and bytes moved since epoll was asked last */
+    uint64_t bytes;
+};
+
+struct tcp_listener {
+    enum tcp_watch watch;
+    int fd;                            /* owned */
+    struct embar_listener *listener;   /* borrowed */
+    struct tcp_transport *transport;   /* borrowed */
+    struct tcp_list in_listeners;
+    uint64_t resume_ns; /* out of descriptors: not watched until then; 0: watched */
+    uint64_t log_ns;    /* the last line about a dropped connection */
+    uint64_t dropped;   /* connections dropped without a line since */
+};
+
+/* A connection that has not asked for a link yet. */
+struct tcp_pending {
+    enum tcp_watch watch;
+    int fd;                        /* owned; -1: dropped */
+    struct tcp_listener *listener; /* borrowed */
+    struct tcp_list in_list;
+    uint64_t deadline_ns;
+    uint32_t have_bytes;
+    uint8_t bytes[TCP_FRAME_BYTES]; /* of the REQUEST */
+    char peer[ADDRESS_BYTES];
+};
+
+enum tcp_link_state {
+    TCP_LINK_NEW = 0,
+    TCP_LINK_CONNECTING, /* TCP's own handshake */
+    TCP_LINK_ASKING,     /* REQUEST sent, no answer yet */
+    TCP_LINK_ASKED,      /* REQUEST received; the application has not answered */
+    TCP_LINK_UP,
+    TCP_LINK_ENDING,    /* what was accepted goes out, and the last frame */
+    TCP_LINK_LINGERING, /* all is handed over; the peer is to close */
+    TCP_LINK_DRAINING,  /* reset; the kernel still reads sources */
+    TCP_LINK_DOWN,
+};
+
+/* One connection under a link. */
+struct tcp_lane {
+    enum tcp_watch watch;
+    int fd;                /* owned; -1: none */
+    struct tcp_link *link; /* borrowed */
+    struct tcp_list in_busy;
+    uint32_t interest;  /* what epoll watches for */
+    bool readable;      /* epoll said so */
+    bool completions;   /* epoll said that the error queue or SO_ERROR has something */
+    int send_error;     /* positive errno of the connection, not yet acted upon; 0: none */
+    uint32_t low_water; /* SO_RCVLOWAT */
+    uint32_t hot;       /* rounds left in which receiving is tried without asking epoll */
+    uint32_t switches;  /* of the send mode, as logged */
+    struct tcp_sender tx;
+    struct tcp_receiver rx;
+};
+
+struct tcp_link {
+    struct embar_link *link;         /* borrowed; this is its private area */
+    struct tcp_transport *transport; /* borrowed */
+    struct tcp_list in_links;
+    enum tcp_link_state state;
+    struct tcp_lane *lanes; /* owned; one in this version */
+    uint32_t lane_count;
+    uint64_t deadline_ns; /* of the present state; 0: none */
+    struct addrinfo *addresses, *next_address; /* connecting: owned list, and what to try next */
+    uint64_t connect_ns;                       /* the deadline of the whole attempt */
+    struct tcp_liveness liveness;
+    bool has_end; /* end_status and end_reason are settled: the first cause counts */
+    bool aborted; /* the connection is reset */
+    enum tcp_frame_type last_type; /* the frame that ends this side's stream: REJECT or BYE */
+    int end_status;
+    char end_reason[EMBAR_DIAG_BYTES];
+};
+
+struct tcp_buffer {
+    struct tcp_link *exposed_to; /* borrowed */
+};
+
+/* ---- transport.c -------------------------------------------------------------------------- */
+
+extern const struct backend_transport_ops tcp_transport_ops;
+
+/* Something is to happen at `when_ns`. */
+void tcp_transport_at(struct tcp_transport *t, uint64_t when_ns);
+
+uint64_t tcp_transport_now(struct tcp_transport *t);
+
+/* Watches `fd`; `watch` is the first member of the object. 0 or a negative errno. */
+int tcp_transport_watch(struct tcp_transport *t, int fd, uint32_t events, void *watch);
+
+/* ---- listener.c --------------------------------------------------------------------------- */
+
+extern const struct backend_listener_ops tcp_listener_ops;
+
+void tcp_listener_ready(struct tcp_listener *l);
+void tcp_listener_resume(struct tcp_listener *l);
+void tcp_pending_ready(struct tcp_pending *p, int *budget);
+void tcp_pending_timeout(struct tcp_pending *p);
+void tcp_pending_free_dropped(struct tcp_transport *t);
+
+/* ---- connect.c ---------------------------------------------------------------------------- */
+
+int tcp_link_connect(struct embar_link *link, const char *address, struct embar_diag *diag);
+/* The connection under way is made or has failed. */
+void tcp_connect_ready(struct tcp_link *link);
+void tcp_connect_timeout(struct tcp_link *link);
+
+/* ---- link.c ------------------------------------------------------------------------------- */
+
+extern const struct backend_link_ops tcp_link_ops;
+extern const struct backend_buffer_ops tcp_buffer_ops;
+extern const struct backend_data_ops tcp_data_ops;
+extern const struct tcp_receive_sink tcp_link_sink; /* its user is the lane */
+
+void tcp_link_set_state(struct tcp_link *link, enum tcp_link_state state);
+
+/* Gives a zeroed private area its transport and lanes. -ENOMEM. */
+int tcp_link_init(struct tcp_link *link, struct embar_link *core, struct tcp_transport *t);
+void tcp_link_release(struct tcp_link *link);
+
+/* A connection that has asked becomes the link's lane; takes the descriptor over on success. */
+int tcp_link_adopt(struct tcp_link *link, int fd);
+
+void tcp_link_set_deadline(struct tcp_link *link, uint64_t when_ns);
+void tcp_link_timeout(struct tcp_link *link);
+
+/* The lane has handed something over. */
+void tcp_link_sent(struct tcp_link *link);
+
+/* A source may be reused; a tcp_write_over_fn whose user is the link. */
+void tcp_link_write_over(void *user, uint64_t token, size_t len_bytes, int status);
+
+/* ---- link_end.c --------------------------------------------------------------------------- */
+
+/* Ends the link now: resets what the kernel still sends from, waits for it, reports the writes that are
+ * left and then the link. The first cause counts when it is called several times. */
+__attribute__((format(printf, 3, 4))) void tcp_link_end(struct tcp_link *link, int status,
+                                                        const char *fmt, ...);
+
+/* Ends the link before it returns: nothing more is sent, and of a network device that still holds pages
+ * no more than a few milliseconds are awaited. */
+void tcp_link_abort(struct tcp_link *link);
+
+/* The peer broke a rule: it is told so, if that is still possible, and the link ends. */
+void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence);
+
+/* The connection failed with a positive errno. */
+void tcp_link_lost(struct tcp_link *link, int error);
+
+/* The peer said its orderly BYE. */
+void tcp_link_bye(struct tcp_link *link);
+
+/* The peer has closed its side. */
+void tcp_link_closed_by_peer(struct tcp_link *link);
+
+/* All that was accepted goes out, then `last`, then the link ends with the status given. */
+__attribute__((format(printf, 5, 6))) void tcp_link_finish(struct tcp_link *link,
+                                                           const struct tcp_frame *last,
+                                                           const char *payload, int status,
+                                                           const char *fmt, ...);
+
+/* Goes on with an end that has begun. */
+void tcp_link_end_sent(struct tcp_link *link);
+void tcp_link_end_timeout(struct tcp_link *link);
+
+/* ---- lane.c ------------------------------------------------------------------------------- */
+
+int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link);
+void tcp_lane_destroy(struct tcp_lane *lane);
+
+/* Takes over a descriptor and watches it for `events`. 0 or a negative errno. */
+int tcp_lane_open(struct tcp_lane *lane, int fd, uint32_t events);
+void tcp_lane_close(struct tcp_lane *lane, bool reset);
+
+/* Watches for `events` from now on. */
+void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events);
+
+/* To be served in the next round. */
+void tcp_lane_wake(struct tcp_lane *lane);
+
+/* What epoll reported. */
+void tcp_lane_ready(struct tcp_lane *lane, uint32_t events);
+
+/* Sends and receives a bounded amount. Returns the bytes moved. */
+uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget);
+
+/* Hands over what waits, now. */
+uint64_t tcp_lane_send(struct tcp_lane *lane);
+
+/* Whether the lane can do something without any event of its socket. */
+bool tcp_lane_has_work(const struct tcp_lane *lane);
+
+#endif

@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# TCP over loopback against iperf3, in one interleaved run: every round runs every case once, each
+# group of cases right after iperf3 with the same pinning, and the ratio is taken within the round.
+# Sender on core 0, receiver on core 1, cubic on both, so that like is compared with like.
+#
+#   tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER]
+#
+# Prints a markdown table (medians) and writes OUT_FOLDER/tcp.md, tcp.json (facts, cases, every run).
+set -euo pipefail
+
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+rounds=5
+seconds=2
+bin=$tree/build/bin
+out=$tree/build/bench
+port=19400
+children=()
+
+# A batch of 2 MiB less its header (64 bytes) and the message's (4): one message fills a slot.
+full_batch=$((2 * 1024 * 1024 - 64 - 4))
+
+# shellcheck source=tools/packages.sh
+. "$tree/tools/packages.sh"
+# shellcheck source=tools/hugepages.sh
+. "$tree/tools/hugepages.sh"
+
+fail() # SENTENCE
+{
+    echo "tcp.sh: $1" >&2
+    exit 1
+}
+
+clean_up()
+{
+    local child
+    for child in "${children[@]}"; do
+        kill "$child" 2>/dev/null || true
+    done
+    hugepages_restore
+    rm -rf "$work"
+}
+
+# One line of runs.jsonl: a case, the round and its group, and the figures.
+record() # CASE GROUP ROUND JSON
+{
+    jq -c --arg case "$1" --arg group "$2" --argjson round "$3" \
+        '{case: $case, group: $group, round: $round} + .' <<<"$4" >>"$work/runs.jsonl"
+}
+
+# Waits until something listens on the port, by the kernel's own table.
+wait_listening()
+{
+    local hex tries
+    hex=$(printf ':%04X' $port)
+    for ((tries = 0; tries < 100; tries++)); do
+        if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+            awk -v hex="$hex" '$2 ~ hex "$" && $4 == "0A" {found = 1} END {exit !found}'; then
+            return
+        fi
+        sleep 0.05
+    done
+    fail "nothing listens on port $port after 5 s"
+}
+
+# iperf3's CPU figures are percentages of its run time.
+run_iperf() # CASE GROUP ROUND FLAG...
+{
+    local case=$1 group=$2 round=$3 json
+    shift 3
+    iperf3 -s -1 -p $port -A 1 >/dev/null 2>&1 &
+    children=($!)
+    wait_listening
+    json=$(timeout $((seconds + 20)) iperf3 -c 127.0.0.1 -p $port -A 0 -C cubic -l 1M -t "$seconds" -J "$@")
+    wait "${children[0]}" || fail "the iperf3 server failed"
+    children=()
+    record "$case" "$group" "$round" "$(jq '.end | {
+        gbps: (.sum_received.bits_per_second / 8e9),
+        sender_cpu: (.cpu_utilization_percent.host_total / 100 * .sum_sent.seconds
+            / (.sum_sent.bytes / 1e9)),
+        receiver_cpu: (.cpu_utilization_percent.remote_total / 100 * .sum_received.seconds
+            / (.sum_received.bytes / 1e9))}' <<<"$json")"
+}
+
+run_embar() # CASE GROUP ROUND SIZE ACK MODE CHECKSUM
+{
+    local case=$1 group=$2 round=$3
+    local settings=(--set "ack=$5" --set "tcp.send_mode=$6" --set "checksum=$7"
+        --set tcp.congestion_control=cubic)
+    taskset -c 1 "$bin/embar-sub" "${settings[@]}" --listen 127.0.0.1:$port -o null -q --once \
+        --report "$work/sub.json" &
+    children=($!)
+    wait_listening
+    taskset -c 0 "$bin/embar-pub" "${settings[@]}" --connect 127.0.0.1:$port -q --generate \
+        --size "$4" --duration "$seconds" --flush-level consumed --report "$work/pub.json"
+    wait "${children[0]}" || fail "embar-sub failed in case $case"
+    children=()
+    record "$case" "$group" "$round" "$(jq -s '.[0] as $p | .[1] as $s | {
+        gbps: $p.rate_gbps_consumed, sent: $p.rate_gbps_sent, placed: $p.rate_gbps_placed,
+        consumed: $p.rate_gbps_consumed, messages_per_s: ($p.messages / $p.seconds),
+        latency_p50_us: $p.latency_us.p50, latency_p99_us: $p.latency_us.p99,
+        sender_cpu: ($p.cpu_seconds / ($p.bytes / 1e9)),
+        receiver_cpu: ($s.cpu_seconds / ($s.bytes / 1e9)),
+        send_mode: $p.send_mode, zerocopy_sends: $p.zerocopy_sends,
+        zerocopy_copied: $p.zerocopy_copied, pages: $p.pages.kind}' \
+        "$work/pub.json" "$work/sub.json")"
+}
+
+run_group() # ROUND NAME SIZE
+{
+    local round=$1 group=$2 size=$3 ack mode checksum
+    run_iperf "iperf3" "$group" "$round"
+    run_iperf "iperf3 -Z" "$group" "$round" -Z
+    for mode in copy zerocopy; do
+        for checksum in none crc32c; do
+            for ack in sent placed consumed; do
+                run_embar "$mode, checksum $checksum, ack $ack" "$group" "$round" \
+                    "$size" "$ack" "$mode" "$checksum"
+            done
+        done
+    done
+}
+
+host_facts()
+{
+    jq -n --arg cpu "$(awk -F': ' '/^model name/ {print $2; exit}' /proc/cpuinfo)" \
+        --arg cores "$(nproc)" --arg kernel "$(uname -r)" \
+        --arg memory "$(($(hugepages_meminfo MemTotal) / 1024)) MiB" \
+        --arg hugepages "$(cat $hugepages_pool) x $(hugepages_meminfo Hugepagesize) KiB" \
+        --arg iperf "$(iperf3 --version | head -1)" \
+        --arg rounds "$rounds" --arg seconds "$seconds" \
+        '{cpu: $cpu, cores: $cores, kernel: $kernel, memory: $memory, hugepages: $hugepages,
+          iperf3: $iperf, rounds: $rounds, seconds_per_run: $seconds}'
+}
+
+# Medians over the rounds; ratios are medians of each round's ratio to iperf3 in its own group.
+summarise()
+{
+    jq -s --slurpfile facts "$work/facts.json" '
+        def median: sort | if length == 0 then null
+            elif length % 2 == 1 then .[length / 2 | floor]
+            else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+        . as $runs |
+        def base($case; $run): first($runs[] | select(.case == $case and .group == $run.group
+            and .round == $run.round) | .gbps);
+        {facts: $facts[0],
+         cases: (group_by([.group, (.case | startswith("iperf3") | not), .case]) | map({
+            group: .[0].group, case: .[0].case, runs: length,
+            gbps: (map(.gbps) | median), lowest: (map(.gbps) | min), highest: (map(.gbps) | max),
+            sent: (map(.sent | values) | median), placed: (map(.placed | values) | median),
+            messages_per_s: (map(.messages_per_s | values) | median),
+            latency_p50_us: (map(.latency_p50_us | values) | median),
+            sender_cpu: (map(.sender_cpu) | median), receiver_cpu: (map(.receiver_cpu) | median),
+            to_iperf3: (map(. as $r | .gbps / base("iperf3"; $r)) | median),
+            to_iperf3_Z: (map(. as $r | .gbps / base("iperf3 -Z"; $r)) | median),
+            zerocopy_sends: (map(.zerocopy_sends | values) | median),
+            zerocopy_copied: (map(.zerocopy_copied | values) | median)})),
+         runs: $runs}' "$work/runs.jsonl" >"$out/tcp.json"
+}
+
+print_tables()
+{
+    jq -r '
+        def r($n): if . == null then "-" else . * pow(10; $n) | round / pow(10; $n) | tostring end;
+        (.facts | to_entries[] | "- \(.key): \(.value)"), "",
+        (.cases | group_by(.group)[] |
+            "### \(.[0].group)", "",
+            "| case | consumed GB/s (lowest-highest) | sent | placed | of iperf3 | of iperf3 -Z | messages/s | latency p50 us | CPU s/GB sender | receiver |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            (.[] | "| \(.case) | \(.gbps | r(2)) (\(.lowest | r(2))-\(.highest | r(2))) | \(.sent | r(2)) | \(.placed | r(2)) | \(.to_iperf3 | r(2)) | \(.to_iperf3_Z | r(2)) | \(.messages_per_s | r(0)) | \(.latency_p50_us | r(0)) | \(.sender_cpu | r(3)) | \(.receiver_cpu | r(3)) |"),
+            "")' "$out/tcp.json" | tee "$out/tcp.md"
+}
+
+while getopts n:t:b:o: flag; do
+    case $flag in
+    n) rounds=$OPTARG ;;
+    t) seconds=$OPTARG ;;
+    b) bin=$OPTARG ;;
+    o) out=$OPTARG ;;
+    *) fail "usage: tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER]" ;;
+    esac
+done
+[[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || fail "ROUNDS and SECONDS are whole numbers"
+(($(nproc) >= 2)) || fail "two cores are needed, one for each end"
+[[ -x $bin/embar-pub && -x $bin/embar-sub ]] || fail "no tools in $bin; build them or give -b"
+packages_install "${packages_bench[@]}" || exit 1
+work=$(mktemp -d)
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+mkdir -p "$out"
+hugepages_reserve 512
+host_facts >"$work/facts.json"
+for ((round = 1; round <= rounds; round++)); do
+    echo "round $round of $rounds" >&2
+    run_group "$round" "2 MiB batches, one message each" $full_batch
+    run_group "$round" "4 KiB messages in 2 MiB batches" 4096
+done
+summarise
+print_tables
