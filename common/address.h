@@ -17,7 +17,8 @@ int address_split(const char *address, char *host, size_t host_bytes, char *port
                   struct embar_diag *diag);
 
 /* Resolves with getaddrinfo(3) for SOCK_STREAM; may block. `passive` for listeners. -EINVAL bad
- * form, -ENOENT no such host. Free the list with freeaddrinfo(3). */
+ * form, -ENOENT no such host or no name server, -ENOMEM, or what the system said. Free the list
+ * with freeaddrinfo(3). */
 int address_resolve(const char *address, bool passive, struct addrinfo **list,
                     struct embar_diag *diag);
 

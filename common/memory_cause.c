@@ -111,6 +111,12 @@ enum memory_cause memory_cause_hugetlb(const struct memory_facts *facts, uint64_
     uint64_t needed = (size_bytes + facts->huge_bytes - 1) / facts->huge_bytes;
     uint64_t rounded = needed * facts->huge_bytes;
     uint64_t usable = less(facts->pool_free, facts->pool_reserved);
+    /* Before the pool as a whole: pages that vm.nr_hugepages adds would be spread over all nodes.
+     */
+    if (facts->node >= 0 && facts->node_free < needed) {
+        say_node(facts, needed, text, text_bytes);
+        return MEMORY_CAUSE_NODE;
+    }
     if (usable < needed) {
         say_pool(facts, needed, usable, text, text_bytes);
         return MEMORY_CAUSE_POOL;
@@ -118,10 +124,6 @@ enum memory_cause memory_cause_hugetlb(const struct memory_facts *facts, uint64_
     if (cgroup_forbids(&facts->hugetlb, rounded)) {
         say_cgroup(&facts->hugetlb, rounded, text, text_bytes);
         return MEMORY_CAUSE_CGROUP;
-    }
-    if (facts->node >= 0 && facts->node_free < needed) {
-        say_node(facts, needed, text, text_bytes);
-        return MEMORY_CAUSE_NODE;
     }
     if (facts->allowed_free < needed && facts->node_count > 0) {
         text_format(text, text_bytes,
@@ -135,11 +137,10 @@ enum memory_cause memory_cause_hugetlb(const struct memory_facts *facts, uint64_
         say_address_space(facts, text, text_bytes);
         return MEMORY_CAUSE_ADDRESS_SPACE;
     }
-    text_format(
-        text, text_bytes,
-        "the kernel says '%s' though %" PRIu64 " of the %" PRIu64
-        " pages of %s that are needed are free; if another process had taken them, try again",
-        strerror(error), usable, needed, size_text(facts->huge_bytes, page));
+    text_format(text, text_bytes,
+                "the kernel says '%s', though %" PRIu64 " pages of %s are free and %" PRIu64
+                " are needed; try again, another process may have held them",
+                strerror(error), usable, size_text(facts->huge_bytes, page), needed);
     return MEMORY_CAUSE_UNKNOWN;
 }
 

@@ -138,15 +138,12 @@ static void climb(struct memory_cgroup *cgroup, const char *root, const struct h
     size_t root_len = strlen(hierarchy->mount_root);
 
     /* A container has its own folder mounted as the hierarchy's root, but may see its whole path.
-     * Of a path that lies outside ("/../x" in a cgroup namespace) the root's limit is all there is.
-     */
+     * Of a path that lies outside, the root's limit is all there is to see. */
     if (root_len > 1) {
         bool below = strncmp(path, hierarchy->mount_root, root_len) == 0 &&
                      (path[root_len] == '/' || path[root_len] == '\0');
         path = below ? path + root_len : "";
     }
-    if (strncmp(path, "/..", 3) == 0)
-        path = "";
     text_format(folder, sizeof(folder), "%s%s", hierarchy->mount_point, path);
     for (;;) {
         consider(cgroup, root, folder, limit_name, used_name);

@@ -1,7 +1,7 @@
 /*
- * The side that answers: requests for links and for further lanes of a link,
- * acceptance and refusal. What a request says is checked before anything is
- * made for it. Runs on the transport's thread.
+ * The side that answers: requests for links and for further lanes of a link, acceptance and
+ * refusal. What a request says is checked before anything is made for it. Runs on the transport's
+ * thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -39,9 +39,7 @@ static void turn_away(struct rdma_cm_id *id, const char *reason)
     rdma_destroy_id(id);
 }
 
-/* ---- accepting
- * ----------------------------------------------------------------------------
- */
+/* ---- accepting ---------------------------------------------------------------------------- */
 
 static int answer(struct rdma_lane *lane, uint8_t flags, struct embar_diag *diag)
 {
@@ -102,8 +100,8 @@ int rdma_link_accept(struct embar_link *link)
     return 0;
 }
 
-/* A rejection carries 140 bytes of reason; a longer one is told over a
- * connection that is made for it alone. */
+/* A rejection carries 140 bytes of reason; a longer one is told over a connection that is made for
+ * it alone. */
 int rdma_link_reject(struct embar_link *link, const char *reason)
 {
     struct rdma_link *l = link_private(link);
@@ -125,9 +123,7 @@ int rdma_link_reject(struct embar_link *link, const char *reason)
     return 0;
 }
 
-/* ---- requests
- * -----------------------------------------------------------------------------
- */
+/* ---- requests ----------------------------------------------------------------------------- */
 
 static const char *explain_hello(int rc)
 {

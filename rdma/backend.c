@@ -1,9 +1,9 @@
 /*
- * The rdma backend: its table, and the transport's part of it: opening, one
- * step of progress, and sleeping. Completion queues are polled in every step;
- * the descriptors (CM channel, completion channels, timer) are looked at after
- * a sleep and every few steps, because that is a system call. Owns the CM
- * channel, the epoll set and the timer. Runs on the transport's thread.
+ * The rdma backend: its table, and the transport's part of it: opening, one step of progress, and
+ * sleeping. Completion queues are polled in every step; the descriptors (CM channel, completion
+ * channels, timer) are a system call away and looked at less often: after a sleep, while a link
+ * comes or goes, and every few microseconds. Owns the CM channel, the epoll set and the timer. Runs
+ * on the transport's thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,15 +19,13 @@
 #include "link.h"
 #include "transport.h"
 
-/* Steps of progress between two looks at the descriptors when nobody slept. */
-#define LOOK_EVERY 16
-#define WAKES_MAX  16
+/* How long the descriptors are left alone while all links are up and nobody sleeps. */
+#define LOOK_NS   (10 * NS_PER_US)
+#define WAKES_MAX 16
 
 extern const struct backend backend_rdma;
 
-/* ---- opening
- * ------------------------------------------------------------------------------
- */
+/* ---- opening ------------------------------------------------------------------------------ */
 
 static int watch(struct rdma_transport *t, int fd, enum rdma_wake wake)
 {
@@ -99,8 +97,7 @@ static int transport_open(struct embar_transport *transport, const void *setting
     t->options = settings;
     LIST_INIT(&t->links);
     LIST_INIT(&t->buffers);
-    /* First the devices: without any the CM channel only says "no such device".
-     */
+    /* First the devices: without any the CM channel only says "no such device". */
     rc = rdma_devices_find(t, diag);
     if (rc < 0)
         return rc;
@@ -128,9 +125,7 @@ static void transport_close(struct embar_transport *transport)
     close_descriptors(t);
 }
 
-/* ---- progress
- * -----------------------------------------------------------------------------
- */
+/* ---- progress ----------------------------------------------------------------------------- */
 
 static void drain_timer(struct rdma_transport *t)
 {
@@ -170,7 +165,6 @@ static int look(struct rdma_transport *t, int budget)
     struct epoll_event wakes[WAKES_MAX];
     int count, done = 0;
 
-    t->idle_calls = 0;
     t->armed = false;
     count = epoll_wait(t->epoll_fd, wakes, WAKES_MAX, 0);
     if (count < 0)
@@ -201,28 +195,32 @@ static int poll_links(struct rdma_transport *t, int budget)
     return total;
 }
 
-/* Ends that have begun go on without waiting for the next look at the clock. */
-static bool any_ends(const struct rdma_transport *t)
+/* Links that come or go do so by events of the CM. */
+static bool all_are_up(const struct rdma_transport *t)
 {
     const struct rdma_link *l;
 
     LIST_FOREACH(l, &t->links, node)
     {
-        if (l->phase == RDMA_LINK_ENDING || l->phase == RDMA_LINK_FLUSHING)
-            return true;
+        if (l->phase != RDMA_LINK_UP)
+            return false;
     }
-    return false;
+    return !LIST_EMPTY(&t->links);
 }
 
 static int transport_progress(struct embar_transport *transport, int budget)
 {
     struct rdma_transport *t = transport_private(transport);
-    bool wants_look = t->armed || ++t->idle_calls >= LOOK_EVERY || any_ends(t);
-    int seen = wants_look ? look(t, budget) : 0;
-    int polled;
+    uint64_t now_ns = rdma_now(t);
+    bool wants_look = t->armed || !all_are_up(t) || now_ns - t->looked_ns >= LOOK_NS;
+    int seen = 0, polled;
 
-    if (seen < 0)
-        return seen;
+    if (wants_look) {
+        t->looked_ns = now_ns;
+        seen = look(t, budget);
+        if (seen < 0)
+            return seen;
+    }
     polled = poll_links(t, budget);
     /* After polling: a process that was stopped for long finds the signs of life there first. */
     if (wants_look)
@@ -230,9 +228,7 @@ static int transport_progress(struct embar_transport *transport, int budget)
     return seen + polled;
 }
 
-/* ---- sleeping
- * -----------------------------------------------------------------------------
- */
+/* ---- sleeping ----------------------------------------------------------------------------- */
 
 static int transport_fd(const struct embar_transport *transport)
 {
@@ -265,9 +261,8 @@ static void set_timer(struct rdma_transport *t, uint64_t now_ns)
     t->timer_ns = due_ns != UINT64_MAX ? due_ns : 0;
 }
 
-/* Asks for an event with the next completion; then polls again, because one
- * that came in between brings no event. An event that is on its way already
- * need not be asked for. */
+/* Asks for an event with the next completion; then polls again, because one that came in between
+ * brings no event. An event that is on its way already need not be asked for. */
 static int arm_link(struct rdma_transport *t, struct rdma_link *l)
 {
     if (l->cq_armed)
@@ -307,9 +302,7 @@ static int transport_arm(struct embar_transport *transport)
     return 0;
 }
 
-/* ---- the table
- * ----------------------------------------------------------------------------
- */
+/* ---- the table ---------------------------------------------------------------------------- */
 
 static const struct backend_transport_ops transport_ops = {
     .open = transport_open,

@@ -1,7 +1,7 @@
 /*
- * Buffers of the rdma backend: registration on every device in use, and
- * exposure to a link by memory windows or by a region of its own. Owns the
- * memory regions and windows. Runs on the transport's thread.
+ * Buffers of the rdma backend: registration on every device in use, and exposure to a link by
+ * memory windows or by a region of its own. Owns the memory regions and windows. Runs on the
+ * transport's thread.
  */
 #include "buffer.h"
 
@@ -15,8 +15,8 @@
 #include "link.h"
 #include "transport.h"
 
-/* Only the region that carries user data may relax the order: completions tell
- * when it is in place. */
+/* Only the region that carries user data may relax the order: completions tell when it is in place.
+ */
 static unsigned ordering(const struct rdma_device *device)
 {
     return device->transport->options->relaxed_ordering ? IBV_ACCESS_RELAXED_ORDERING : 0;
@@ -101,9 +101,7 @@ struct ibv_mr *rdma_buffer_region(const struct embar_buffer *buffer,
     return b->mrs[device->index];
 }
 
-/* ---- exposure
- * -----------------------------------------------------------------------------
- */
+/* ---- exposure ----------------------------------------------------------------------------- */
 
 void rdma_exposure_release(struct rdma_exposure *exposure)
 {
@@ -116,8 +114,8 @@ void rdma_exposure_release(struct rdma_exposure *exposure)
     *exposure = (struct rdma_exposure){.binds = exposure->binds};
 }
 
-/* One window on each lane. The bind takes its turn in the send queue, ahead of
- * the message that carries the key to the peer. */
+/* One window on each lane. The bind takes its turn in the send queue, ahead of the message that
+ * carries the key to the peer. */
 static int expose_windows(struct rdma_link *l, struct rdma_exposure *exposure,
                           struct embar_diag *diag)
 {

@@ -1,7 +1,6 @@
 /*
- * The events of the connection manager and the listeners. Each event is copied
- * and acknowledged before it is acted on. Owns what listens. Runs on the
- * transport's thread.
+ * The events of the connection manager and the listeners. Each event is copied and acknowledged
+ * before it is acted on. Owns what listens. Runs on the transport's thread.
  */
 #include "cm.h"
 
@@ -17,9 +16,7 @@
 
 #define BACKLOG 128
 
-/* ---- listeners
- * ----------------------------------------------------------------------------
- */
+/* ---- listeners ---------------------------------------------------------------------------- */
 
 void rdma_listen_put(struct rdma_listen *listen)
 {
@@ -128,9 +125,7 @@ static void listener_close(struct embar_listener *listener)
 const struct backend_listener_ops rdma_listener_ops = {.listen = listener_listen,
                                                        .close = listener_close};
 
-/* ---- events
- * -------------------------------------------------------------------------------
- */
+/* ---- events ------------------------------------------------------------------------------- */
 
 static void rejected(struct rdma_lane *lane, const struct rdma_note *note)
 {
@@ -138,7 +133,7 @@ static void rejected(struct rdma_lane *lane, const struct rdma_note *note)
     char reason[RDMA_REJECT_BYTES];
 
     if (rdma_reject_unpack(note->data, note->len_bytes, reason, sizeof(reason)) == 0)
-        rdma_link_stop(lane->link, -ECONNREFUSED, "the peer refused the link: %s", reason);
+        rdma_link_stop(lane->link, -ECONNREFUSED, "the peer refused it: %s", reason);
     else
         rdma_link_stop(lane->link, -text.error, "%s (CM reason %d)", text.sentence, note->status);
 }

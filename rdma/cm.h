@@ -1,7 +1,6 @@
 /*
- * Meeting by IP address through librdmacm: the events of its channel,
- * listeners, the side that asks (connect.c) and the side that answers
- * (accept.c).
+ * Meeting by IP address through librdmacm: the events of its channel, listeners, the side that asks
+ * (connect.c) and the side that answers (accept.c).
  */
 #ifndef RDMA_CM_H
 #define RDMA_CM_H
@@ -15,8 +14,8 @@
 
 struct rdma_transport;
 
-/* An event, copied so that it can be acknowledged before anything is done about
- * it: freeing an id waits for the acknowledgement of its events. */
+/* An event, copied so that it can be acknowledged before anything is done about it: freeing an id
+ * waits for the acknowledgement of its events. */
 struct rdma_note {
     enum rdma_cm_event_type type;
     int status;
@@ -25,8 +24,7 @@ struct rdma_note {
     size_t len_bytes;
 };
 
-/* What listens: outlives its listener while a link that came through it waits
- * for further lanes. */
+/* What listens: outlives its listener while a link that came through it waits for further lanes. */
 struct rdma_listen {
     enum rdma_owner owner;           /* RDMA_OWNER_LISTEN */
     struct rdma_cm_id *id;           /* owned */
@@ -41,15 +39,14 @@ struct rdma_listener {
 
 extern const struct backend_listener_ops rdma_listener_ops;
 
-/* Handles the events that wait, `budget` at most; returns how many, or a
- * negative errno when the channel is broken. */
+/* Handles the events that wait, `budget` at most; returns how many, or a negative errno when the
+ * channel is broken. */
 int rdma_cm_progress(struct rdma_transport *t, int budget);
 
 /* Gives a reference back; harmless on NULL. */
 void rdma_listen_put(struct rdma_listen *listen);
 
-/* ---- the side that asks
- * ------------------------------------------------------------------- */
+/* ---- the side that asks ------------------------------------------------------------------- */
 
 int rdma_link_connect(struct embar_link *link, const char *address, struct embar_diag *diag);
 
@@ -61,8 +58,7 @@ void rdma_connect_addr_failed(struct rdma_lane *lane, int error);
 void rdma_connect_route_resolved(struct rdma_lane *lane);
 void rdma_connect_answered(struct rdma_lane *lane, const struct rdma_note *note);
 
-/* ---- the side that answers
- * ---------------------------------------------------------------- */
+/* ---- the side that answers ---------------------------------------------------------------- */
 
 int rdma_link_accept(struct embar_link *link);
 int rdma_link_reject(struct embar_link *link, const char *reason);

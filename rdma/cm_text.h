@@ -9,8 +9,8 @@ struct rdma_cm_text {
     const char *sentence; /* without subject and full stop */
 };
 
-/* Of a refusal: `status` is the event's, a reason of the InfiniBand CM
- * (12.6.7.2) or, on iWARP, a negative errno. */
+/* Of a refusal: `status` is the event's, a reason of the InfiniBand CM (12.6.7.2) or, on iWARP, a
+ * negative errno. */
 struct rdma_cm_text rdma_reject_text(int status);
 
 /* Of an address or route that is not found; `error` is positive. */

@@ -1,7 +1,7 @@
 /*
- * What comes out of a link's completion queue: writes done, messages, arrivals,
- * and the signs that something broke. Everything that a peer sent is checked
- * here; what it may not send ends its link. Runs on the transport's thread.
+ * What comes out of a link's completion queue: writes done, messages, arrivals, and the signs that
+ * something broke. Everything that a peer sent is checked here; what it may not send ends its link.
+ * Runs on the transport's thread.
  */
 #include <endian.h>
 #include <errno.h>
@@ -16,8 +16,7 @@
 
 #define POLL_BATCH 16
 
-/* ---- the send queue
- * ----------------------------------------------------------------------- */
+/* ---- the send queue ----------------------------------------------------------------------- */
 
 static void end_request(struct rdma_lane *lane, const struct rdma_posted *posted, int status)
 {
@@ -41,16 +40,17 @@ static void end_request(struct rdma_lane *lane, const struct rdma_posted *posted
     case RDMA_REQUEST_BIND:
         l->exposure.binds--;
         break;
+    case RDMA_REQUEST_REFUSED:
+        l->refusal_sent = true;
+        break;
     case RDMA_REQUEST_CONTROL:
     case RDMA_REQUEST_GOODBYE:
-    case RDMA_REQUEST_REFUSED:
     case RDMA_REQUEST_PROBE:
         break;
     }
 }
 
-/* A queue pair completes in order: what was posted before `number` has
- * succeeded, too. */
+/* A queue pair completes in order: what was posted before `number` has succeeded, too. */
 static void sends_completed(struct rdma_lane *lane, uint32_t number, int status)
 {
     while (lane->tail != number + 1 && lane->tail != lane->head) {
@@ -72,9 +72,7 @@ void rdma_link_cancel(struct rdma_link *l)
     }
 }
 
-/* ---- messages
- * -----------------------------------------------------------------------------
- */
+/* ---- messages ----------------------------------------------------------------------------- */
 
 static void violation(struct rdma_link *l, const char *what)
 {
@@ -172,16 +170,14 @@ static void receive_completed(struct rdma_lane *lane, const struct ibv_wc *wc)
         rdma_lane_consumed(lane, receive);
 }
 
-/* ---- completions
- * -------------------------------------------------------------------------- */
+/* ---- completions -------------------------------------------------------------------------- */
 
 static int status_of(enum ibv_wc_status status)
 {
     return -rdma_wc_text(status).error;
 }
 
-/* The first failure tells what happened; the flushed requests that follow tell
- * nothing. */
+/* The first failure tells what happened; the flushed requests that follow tell nothing. */
 static void failed(struct rdma_link *l, const struct ibv_wc *wc)
 {
     if (l->phase == RDMA_LINK_FLUSHING || wc->status == IBV_WC_WR_FLUSH_ERR)
@@ -191,8 +187,7 @@ static void failed(struct rdma_link *l, const struct ibv_wc *wc)
                    ibv_wc_status_str(wc->status), wc->vendor_err);
 }
 
-/* Returns whether the request was flushed, which means that the queue pair has
- * stopped. */
+/* Returns whether the request was flushed, which means that the queue pair has stopped. */
 static bool completed(struct rdma_link *l, const struct ibv_wc *wc)
 {
     struct rdma_lane *lane = &l->lanes[rdma_id_lane(wc->wr_id)];
@@ -245,8 +240,8 @@ int rdma_link_poll(struct rdma_link *l, int budget)
             follow_up(l);
         total += count;
     } while (count == POLL_BATCH && total < budget);
-    /* Flushed without a failure of our own: the device does this when a peer asks
-     * for what it may not have. */
+    /* Flushed without a failure of our own: the device does this when a peer asks for what it may
+     * not have. */
     if (flushed && l->phase != RDMA_LINK_FLUSHING)
         rdma_link_stop(l, -EACCES,
                        "device %s stopped the queue pair: the peer asked for something it may "

@@ -1,7 +1,6 @@
 /*
- * The side that asks: address, route, queue pair, request, and what the answer
- * says. Further lanes follow when the first one is established. Runs on the
- * transport's thread.
+ * The side that asks: address, route, queue pair, request, and what the answer says. Further lanes
+ * follow when the first one is established. Runs on the transport's thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,9 +14,7 @@
 #include "common/log.h"
 #include "transport.h"
 
-/* ---- addresses
- * ----------------------------------------------------------------------------
- */
+/* ---- addresses ---------------------------------------------------------------------------- */
 
 static void keep_targets(struct rdma_link *l, const struct addrinfo *list)
 {
@@ -27,8 +24,7 @@ static void keep_targets(struct rdma_link *l, const struct addrinfo *list)
     }
 }
 
-/* The local address of the settings, if any; -EAFNOSUPPORT when it is of
- * another family. */
+/* The local address of the settings, if any; -EAFNOSUPPORT when it is of another family. */
 static int find_source(const struct rdma_transport *t, int family, struct sockaddr_storage *source,
                        struct embar_diag *diag)
 {
@@ -156,8 +152,7 @@ void rdma_connect_addr_failed(struct rdma_lane *lane, int error)
         rdma_link_stop(l, rc, "%s", diag.text);
 }
 
-/* ---- device and route
- * --------------------------------------------------------------------- */
+/* ---- device and route --------------------------------------------------------------------- */
 
 static int take_device(struct rdma_lane *lane, struct embar_diag *diag)
 {
@@ -228,9 +223,7 @@ void rdma_connect_route_resolved(struct rdma_lane *lane)
         rdma_link_stop(l, rc, "%s", diag.text);
 }
 
-/* ---- the answer
- * ---------------------------------------------------------------------------
- */
+/* ---- the answer --------------------------------------------------------------------------- */
 
 /* The first answer says how many lanes there will be. */
 static int check_answer(struct rdma_lane *lane, const struct rdma_note *note,

@@ -1,15 +1,13 @@
 /*
- * Receive credits of one lane. Every send and every write with an immediate
- * consumes a receive that the peer has posted; a sender that overran them would
- * meet "receiver not ready" and a retry storm. So each side counts the receives
- * that the other has posted, and gives back the right to use those that it has
- * posted again, in the header of any control message or in one of its own.
+ * Receive credits of one lane. Every send and every write with an immediate consumes a receive that
+ * the peer has posted; a sender that overran them would meet "receiver not ready" and a retry
+ * storm. So each side counts the receives that the other has posted, and gives back the right to
+ * use those that it has posted again, in the header of any control message or in one of its own.
  *
- * The last two credits are kept back, or two sides that have used up each
- * other's receives would wait for each other for ever: one for a message that
- * returns credits, one for the goodbye. A side that has run out has been sent
- * at least one message that returns some (docs/wire-rdma.md has the argument,
- * the unit test tries it). Pure; one thread.
+ * The last two credits are kept back, or two sides that have used up each other's receives would
+ * wait for each other for ever: one for a message that returns credits, one for the goodbye. A side
+ * that has run out has been sent at least one message that returns some (docs/wire-rdma.md has the
+ * argument, the unit test tries it). Pure; one thread.
  */
 #ifndef RDMA_CREDIT_H
 #define RDMA_CREDIT_H
@@ -34,8 +32,7 @@ struct rdma_credit {
     uint32_t own_depth;
 };
 
-/* Both depths lie within RDMA_RECEIVES_MIN .. MAX; the caller has checked the
- * peer's. */
+/* Both depths lie within RDMA_RECEIVES_MIN .. MAX; the caller has checked the peer's. */
 void rdma_credit_init(struct rdma_credit *credit, uint32_t own_depth, uint32_t peer_depth);
 
 /* Whether a credit may be taken for that use. */
@@ -65,8 +62,7 @@ static inline bool rdma_credit_return_due(const struct rdma_credit *credit)
 /* What the header of the message now being posted gives back. */
 uint16_t rdma_credit_give(struct rdma_credit *credit);
 
-/* The peer gave back. -EPROTO when it would then have more receives than it
- * said. */
+/* The peer gave back. -EPROTO when it would then have more receives than it said. */
 int rdma_credit_got(struct rdma_credit *credit, uint16_t count);
 
 #endif

@@ -1,8 +1,7 @@
 /*
- * The data path: writes, spread over the lanes that the peer has announced keys
- * for, and control messages, which all go over lane 0 and so stay in order.
- * Nothing is allocated, registered or logged here. Runs on the transport's
- * thread.
+ * The data path: writes, spread over the lanes that the peer has announced keys for, and control
+ * messages, which all go over lane 0 and so stay in order. Nothing is allocated, registered or
+ * logged here. Runs on the transport's thread.
  */
 #include "data.h"
 
@@ -10,8 +9,7 @@
 
 #include "link.h"
 
-/* A key as this backend makes it has 32 bits; a forged one shall not turn into
- * a good one. */
+/* A key as this backend makes it has 32 bits; a forged one shall not turn into a good one. */
 static uint32_t remote_key(const struct embar_key *key)
 {
     return (uint32_t)(key->id ^ (key->id >> 32));

@@ -1,8 +1,7 @@
 /*
- * The RDMA devices of a transport: finding them, saying why there is none to
- * use, checking settings against their limits, and registering memory with
- * them. Owns protection domains and completion channels; the contexts belong to
- * librdmacm. Runs on the transport's thread.
+ * The RDMA devices of a transport: finding them, saying why there is none to use, checking settings
+ * against their limits, and registering memory with them. Owns protection domains and completion
+ * channels; the contexts belong to librdmacm. Runs on the transport's thread.
  */
 #include "device.h"
 
@@ -46,12 +45,9 @@ bool rdma_device_key_by_window(const struct rdma_device *device)
     return key == RDMA_KEY_WINDOW || (key == RDMA_KEY_AUTO && device->windows);
 }
 
-/* ---- finding
- * ------------------------------------------------------------------------------
- */
+/* ---- finding ------------------------------------------------------------------------------ */
 
-/* Why there is no device: the kernel has none, or has one but not the way to
- * it. */
+/* Why there is no device: the kernel has none, or has one but not the way to it. */
 static int explain_none(struct embar_diag *diag)
 {
     int count = 0;
@@ -100,8 +96,7 @@ static bool is_known(const struct rdma_transport *t, const char *name, size_t le
     return false;
 }
 
-/* Every name of the setting must be a device, or a misspelled one would go
- * unnoticed. */
+/* Every name of the setting must be a device, or a misspelled one would go unnoticed. */
 static int check_names(const struct rdma_transport *t, struct embar_diag *diag)
 {
     const char *item = t->options->devices;
@@ -168,8 +163,7 @@ static bool has_active_port(const struct rdma_device *device)
     return false;
 }
 
-/* ---- putting to use
- * ----------------------------------------------------------------------- */
+/* ---- putting to use ----------------------------------------------------------------------- */
 
 static int check_limits(const struct rdma_device *device, struct embar_diag *diag)
 {
@@ -327,9 +321,7 @@ int rdma_device_for(struct rdma_transport *t, struct ibv_context *context,
                          : "appeared after the transport was opened: open it again");
 }
 
-/* ---- memory
- * -------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------- */
 
 int rdma_device_register(struct rdma_device *device, void *addr, size_t len_bytes, uint64_t iova,
                          unsigned access, struct rdma_link *link, struct ibv_mr **mr,

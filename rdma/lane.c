@@ -1,7 +1,6 @@
 /*
- * The life of a lane: queue pair, control memory, the way to "ready to send",
- * stop and close. Posting is in post.c. Owns what struct rdma_lane says. Runs
- * on the transport's thread.
+ * The life of a lane: queue pair, control memory, the way to "ready to send", stop and close.
+ * Posting is in post.c. Owns what struct rdma_lane says. Runs on the transport's thread.
  */
 #include "lane.h"
 
@@ -35,9 +34,7 @@ uint32_t rdma_lane_send_requests(const struct rdma_device *device)
     return writes + RDMA_SLOTS + RDMA_RESERVE;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------
- */
+/* ---- opening ------------------------------------------------------------------------------ */
 
 static int open_memory(struct rdma_lane *lane, struct embar_diag *diag)
 {
@@ -55,8 +52,7 @@ static int open_memory(struct rdma_lane *lane, struct embar_diag *diag)
         return diag_fail(diag, ENOMEM, "out of memory for %zu bytes of control messages",
                          lane->memory_bytes);
     lane->memory = memory;
-    /* No relaxed ordering here: a message may carry credits of everything before
-     * it. */
+    /* No relaxed ordering here: a message may carry credits of everything before it. */
     rc = rdma_device_register(lane->link->device, memory, lane->memory_bytes, (uintptr_t)memory,
                               IBV_ACCESS_LOCAL_WRITE, lane->link, &lane->mr, diag);
     return rc;
@@ -189,8 +185,7 @@ fail:
     return rc;
 }
 
-/* ---- getting ready
- * ------------------------------------------------------------------------ */
+/* ---- getting ready ------------------------------------------------------------------------ */
 
 void rdma_lane_hello(const struct rdma_lane *lane, struct rdma_hello *hello)
 {
@@ -256,9 +251,7 @@ int rdma_lane_ready(struct rdma_lane *lane, const struct rdma_hello *peer, struc
     return to_state(lane, &attr, mask, diag);
 }
 
-/* ---- ending
- * -------------------------------------------------------------------------------
- */
+/* ---- ending ------------------------------------------------------------------------------- */
 
 void rdma_lane_stop(struct rdma_lane *lane)
 {
@@ -271,8 +264,7 @@ void rdma_lane_stop(struct rdma_lane *lane)
      * flushed behind it shows that nothing is left. */
     if (lane->qp != NULL && lane->unsignaled > 0)
         rdma_lane_probe(lane);
-    /* Tells the peer, or answers it. It fails where there is no connection to
-     * end. */
+    /* Tells the peer, or answers it. It fails where there is no connection to end. */
     if (lane->established)
         rdma_disconnect(lane->id);
 }

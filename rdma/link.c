@@ -1,8 +1,7 @@
 /*
- * The life of a link once its lanes are under way: up, signs of life, the
- * orderly end and the other one. Queue pairs are always stopped and flushed
- * before anything is freed, so that each write is reported just once with what
- * became of it. Runs on the transport's thread.
+ * The life of a link once its lanes are under way: up, signs of life, the orderly end and the other
+ * one. Queue pairs are always stopped and flushed before anything is freed, so that each write is
+ * reported just once with what became of it. Runs on the transport's thread.
  */
 #include "link.h"
 
@@ -21,9 +20,10 @@
 
 /* How long a stopped queue pair may take to give back what was posted. */
 #define FLUSH_NS (2 * NS_PER_S)
-/* How long an orderly end waits for the CM of the peer, so that it learns of it
- * for sure. */
+/* How long an orderly end waits for the CM of the peer, so that it learns of it for sure. */
 #define LINGER_NS (300 * NS_PER_MS)
+/* How often a request that waits for an answer is looked at. */
+#define REQUEST_NS (100 * NS_PER_MS)
 /* How long a peer may take from its goodbye to its end. */
 #define GOODBYE_NS (2 * NS_PER_S)
 
@@ -33,7 +33,8 @@ void rdma_link_init(struct rdma_link *l, struct embar_link *link, struct rdma_tr
     l->link = link;
     l->t = t;
     l->phase = phase;
-    l->deadline_ns = rdma_now(t) + t->options->connect_timeout_ns;
+    l->deadline_ns =
+        rdma_now(t) + (phase == RDMA_LINK_REQUESTED ? REQUEST_NS : t->options->connect_timeout_ns);
     for (unsigned i = 0; i < RDMA_LANES_MAX; i++) {
         l->lanes[i].link = l;
         l->lanes[i].index = i;
@@ -60,9 +61,7 @@ void rdma_link_count_registration(struct rdma_link *l)
         l->registrations++;
 }
 
-/* ---- up
- * -----------------------------------------------------------------------------------
- */
+/* ---- up ----------------------------------------------------------------------------------- */
 
 static unsigned lane_port(const struct rdma_link *l)
 {
@@ -72,7 +71,7 @@ static unsigned lane_port(const struct rdma_link *l)
 /* Since the link came up; the device counts for all that use it. */
 static uint64_t rnr_count(const struct rdma_link *l)
 {
-    if (l->how[0] == '\0' || l->phase == RDMA_LINK_DOWN)
+    if (!rdma_link_was_up(l) || l->phase == RDMA_LINK_DOWN)
         return l->rnr;
     return rdma_device_rnr_count(l->device, lane_port(l)) - l->rnr_before;
 }
@@ -140,9 +139,7 @@ void rdma_link_lane_established(struct rdma_lane *lane)
     link_up(l);
 }
 
-/* ---- ending
- * -------------------------------------------------------------------------------
- */
+/* ---- ending ------------------------------------------------------------------------------- */
 
 static bool lanes_are_empty(const struct rdma_link *l)
 {
@@ -192,18 +189,24 @@ static void flush(struct rdma_link *l)
 void rdma_link_stop(struct rdma_link *l, int status, const char *fmt, ...)
 {
     bool carried = l->phase >= RDMA_LINK_REFUSING;
+    char why[RDMA_WHY_BYTES];
     va_list args;
 
     if (l->phase >= RDMA_LINK_FLUSHING)
         return;
-    /* A peer that has said goodbye may leave in whatever way its device shows it.
-     */
-    l->status = l->peer_goodbye ? 0 : status;
     va_start(args, fmt);
-    text_vformat(l->why, sizeof(l->why), fmt, args);
+    text_vformat(why, sizeof(why), fmt, args);
     va_end(args);
-    if (l->peer_goodbye)
-        snprintf(l->why, sizeof(l->why), "the peer ended the link");
+    l->status = status;
+    if (l->peer_goodbye) { /* it may leave in whatever way its device shows it */
+        l->status = 0;
+        text_format(l->why, sizeof(l->why), "the peer ended the link");
+    } else if (l->active && !rdma_link_was_up(l)) {
+        text_format(l->why, sizeof(l->why), "no link to %s over RDMA: %s", embar_link_peer(l->link),
+                    why);
+    } else {
+        text_format(l->why, sizeof(l->why), "%s", why);
+    }
     if (carried)
         flush(l);
     else
@@ -223,10 +226,11 @@ void rdma_link_settle(struct rdma_link *l, uint64_t now_ns)
 {
     if (l->phase == RDMA_LINK_ENDING && all_sent(l))
         rdma_link_stop(l, 0, "this side ended the link");
+    if (l->phase == RDMA_LINK_REFUSING && l->refusal_sent)
+        rdma_link_stop(l, 0, "refused: %s", l->reason);
     if (l->phase != RDMA_LINK_FLUSHING)
         return;
-    /* Nobody is to be told when the link has failed: the peer has its own signs
-     * of it. */
+    /* Nobody is to be told when the link has failed: the peer has its own signs of it. */
     if (lanes_are_empty(l) && (l->status != 0 || lanes_are_disconnected(l))) {
         finish(l);
     } else if (now_ns >= l->deadline_ns) {
@@ -268,7 +272,8 @@ static void link_disconnect(struct embar_link *link)
     }
 }
 
-/* Queue pairs are destroyed unflushed: after that no device touches a buffer or completes anything. */
+/* Queue pairs are destroyed unflushed: after that no device touches a buffer or completes anything.
+ */
 static void link_abort(struct embar_link *link)
 {
     struct rdma_link *l = link_private(link);
@@ -292,7 +297,7 @@ void rdma_link_peer_left(struct rdma_lane *lane)
     }
     switch (l->phase) {
     case RDMA_LINK_REFUSED:
-        rdma_link_stop(l, -ECONNREFUSED, "the peer refused the link: %s",
+        rdma_link_stop(l, -ECONNREFUSED, "the peer refused it: %s",
                        l->reason[0] != '\0' ? l->reason : "it gave no reason");
         break;
     case RDMA_LINK_REFUSING:
@@ -310,9 +315,7 @@ void rdma_link_peer_left(struct rdma_lane *lane)
     }
 }
 
-/* ---- time
- * ---------------------------------------------------------------------------------
- */
+/* ---- time --------------------------------------------------------------------------------- */
 
 static bool awaits_completion(const struct rdma_link *l)
 {
@@ -323,8 +326,8 @@ static bool awaits_completion(const struct rdma_link *l)
     return false;
 }
 
-/* A probe goes out after a third of the time; the rest of it is for the answer,
- * so that a dead peer is noticed within the whole. */
+/* A probe goes out after a third of the time; the rest of it is for the answer, so that a dead peer
+ * is noticed within the whole. */
 static void watch_life(struct rdma_link *l, uint64_t now_ns)
 {
     uint64_t liveness_ns = l->t->options->liveness_ns;
@@ -370,14 +373,31 @@ static void out_of_time(struct rdma_link *l)
     }
 }
 
+/* The kernel does not tell that a peer has given up before it was answered, but a request that is
+ * no longer one has no queue pair attributes. */
+static void watch_request(struct rdma_link *l, uint64_t now_ns)
+{
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR};
+    int mask;
+
+    if (now_ns < l->deadline_ns)
+        return;
+    l->deadline_ns = now_ns + REQUEST_NS;
+    if (rdma_init_qp_attr(l->lanes[0].id, &attr, &mask) != 0)
+        rdma_link_stop(l, -ECONNABORTED, "the peer gave up before its request was answered");
+}
+
 void rdma_link_tick(struct rdma_link *l, uint64_t now_ns)
 {
+    if (l->phase == RDMA_LINK_REQUESTED) {
+        watch_request(l, now_ns);
+        return;
+    }
     if (l->peer_goodbye && l->phase == RDMA_LINK_UP && l->deadline_ns == 0)
         l->deadline_ns = now_ns + GOODBYE_NS;
     if (l->phase == RDMA_LINK_UP && !l->peer_goodbye)
         watch_life(l, now_ns);
-    if (l->phase < RDMA_LINK_FLUSHING && l->phase != RDMA_LINK_REQUESTED && l->deadline_ns != 0 &&
-        now_ns >= l->deadline_ns) {
+    if (l->phase < RDMA_LINK_FLUSHING && l->deadline_ns != 0 && now_ns >= l->deadline_ns) {
         out_of_time(l);
         if (l->phase == RDMA_LINK_DOWN)
             return;
@@ -389,8 +409,6 @@ uint64_t rdma_link_due_ns(const struct rdma_link *l)
 {
     uint64_t liveness_ns = l->t->options->liveness_ns;
 
-    if (l->phase == RDMA_LINK_REQUESTED)
-        return UINT64_MAX;
     if (l->deadline_ns != 0)
         return l->deadline_ns;
     if (awaits_completion(l))
@@ -398,9 +416,7 @@ uint64_t rdma_link_due_ns(const struct rdma_link *l)
     return l->last_sign_ns + liveness_ns / 3;
 }
 
-/* ---- the rest
- * -----------------------------------------------------------------------------
- */
+/* ---- the rest ----------------------------------------------------------------------------- */
 
 static void link_destroy(struct embar_link *link)
 {

@@ -1,6 +1,5 @@
 /*
- * The rdma backend's part of a link: its lanes, its completion queue, and how
- * far it has come.
+ * The rdma backend's part of a link: its lanes, its completion queue, and how far it has come.
  */
 #ifndef RDMA_LINK_H
 #define RDMA_LINK_H
@@ -30,7 +29,7 @@ enum rdma_phase {
 };
 
 #define RDMA_TARGETS_MAX 4
-#define RDMA_WHY_BYTES   256
+#define RDMA_WHY_BYTES   EMBAR_DIAG_BYTES
 
 struct rdma_link {
     struct embar_link *link;    /* borrowed */
@@ -59,6 +58,7 @@ struct rdma_link {
 
     /* Ending. */
     bool peer_goodbye;
+    bool refusal_sent;
     int status;
     char why[RDMA_WHY_BYTES];
     char reason[RDMA_REASON_BYTES + 1]; /* of a refusal, on its way out or in */
@@ -88,9 +88,9 @@ int rdma_link_open_queue(struct rdma_link *l, struct embar_diag *diag);
 void rdma_link_lane_established(struct rdma_lane *lane);
 
 /*
- * Ends the link, whatever its phase; the first call's status and reason count.
- * A link that carries data is flushed first and reported down by a later
- * rdma_link_settle; any other is reported down at once.
+ * Ends the link, whatever its phase; the first call's status and reason count. A link that carries
+ * data is flushed first and reported down by a later rdma_link_settle; any other is reported down
+ * at once.
  */
 __attribute__((format(printf, 3, 4))) void rdma_link_stop(struct rdma_link *l, int status,
                                                           const char *fmt, ...);
@@ -104,6 +104,12 @@ void rdma_link_tick(struct rdma_link *l, uint64_t now_ns);
 /* When rdma_link_tick is next wanted. */
 uint64_t rdma_link_due_ns(const struct rdma_link *l);
 
+/* Whether it ever carried data. */
+static inline bool rdma_link_was_up(const struct rdma_link *l)
+{
+    return l->how[0] != '\0';
+}
+
 /* Whether its completion queue is to be polled. */
 static inline bool rdma_link_is_polled(const struct rdma_link *l)
 {
@@ -115,11 +121,9 @@ void rdma_link_peer_left(struct rdma_lane *lane);
 
 void rdma_link_count_registration(struct rdma_link *l);
 
-/* ---- completions (completion.c)
- * ----------------------------------------------------------- */
+/* ---- completions (completion.c) ----------------------------------------------------------- */
 
-/* Takes completions, about `budget` of them; returns how many. Never reports
- * the link down. */
+/* Takes completions, about `budget` of them; returns how many. Never reports the link down. */
 int rdma_link_poll(struct rdma_link *l, int budget);
 
 /* Reports what can no longer complete as cancelled. */

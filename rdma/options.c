@@ -1,7 +1,6 @@
 /*
- * The option table of the rdma backend: the one source for parsing, --help, the
- * man page and the annotated configuration. What depends on the device is
- * checked when one is put to use. Constant.
+ * The option table of the rdma backend: the one source for parsing, --help, the man page and the
+ * annotated configuration. What depends on the device is checked when one is put to use. Constant.
  */
 #include "options.h"
 

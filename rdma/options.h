@@ -1,5 +1,4 @@
-/* The settings of the rdma backend: what the option table fills in, and what
- * follows from it. */
+/* The settings of the rdma backend: what the option table fills in, and what follows from it. */
 #ifndef RDMA_OPTIONS_H
 #define RDMA_OPTIONS_H
 
@@ -14,8 +13,7 @@ enum rdma_arrival { RDMA_ARRIVAL_AUTO, RDMA_ARRIVAL_IMMEDIATE, RDMA_ARRIVAL_SEND
 
 struct rdma_options {
     char devices[OPTION_LIST_BYTES];  /* names; empty: all with an active port */
-    char source[OPTION_STRING_BYTES]; /* local address of links that this side
-                                         asks for */
+    char source[OPTION_STRING_BYTES]; /* local address of links that this side asks for */
     int64_t lanes;                    /* per link; the smaller of both sides' counts */
     int64_t send_queue_depth;         /* writes in flight per lane */
     int64_t receive_depth;            /* receives posted per lane */

@@ -1,8 +1,7 @@
 /*
- * Posting work requests on a lane. Every write has a completion of its own,
- * because each is an event that somebody waits for; a message has one now and
- * then, so that its place in the queue comes back in time. Runs on the
- * transport's thread.
+ * Posting work requests on a lane. Every write has a completion of its own, because each is an
+ * event that somebody waits for; a message has one now and then, so that its place in the queue
+ * comes back in time. Runs on the transport's thread.
  */
 #include "post.h"
 
@@ -12,8 +11,7 @@
 #include "link.h"
 #include "transport.h"
 
-/* A message without a completion of its own holds its slot until a later one
- * completes. */
+/* A message without a completion of its own holds its slot until a later one completes. */
 #define UNSIGNALED_MAX (RDMA_SLOTS / 4)
 
 static uint32_t requests_free(const struct rdma_lane *lane)
@@ -21,17 +19,14 @@ static uint32_t requests_free(const struct rdma_lane *lane)
     return lane->room - (lane->head - lane->tail);
 }
 
-/* Whether the application may post that many requests, of which one consumes a
- * receive. */
+/* Whether the application may post that many requests, of which one consumes a receive. */
 static bool has_room(const struct rdma_lane *lane, uint32_t requests)
 {
     return requests_free(lane) >= requests + RDMA_RESERVE &&
            rdma_credit_has(&lane->credit, RDMA_CREDIT_DATA);
 }
 
-/* ---- receives
- * -----------------------------------------------------------------------------
- */
+/* ---- receives ----------------------------------------------------------------------------- */
 
 static int post_receives(struct rdma_lane *lane, const uint32_t *numbers, uint32_t count)
 {
@@ -98,12 +93,9 @@ void rdma_lane_consumed(struct rdma_lane *lane, uint32_t receive)
         rdma_lane_repost(lane);
 }
 
-/* ---- sends
- * --------------------------------------------------------------------------------
- */
+/* ---- sends -------------------------------------------------------------------------------- */
 
-/* Posts `wr` and, when there is one, what is chained behind it; `posted` says
- * what they are. */
+/* Posts `wr` and, when there is one, what is chained behind it; `posted` says what they are. */
 static int post(struct rdma_lane *lane, struct ibv_send_wr *wr, const struct rdma_posted *posted)
 {
     struct ibv_send_wr *bad;
@@ -218,9 +210,7 @@ int rdma_lane_send(struct rdma_lane *lane, enum rdma_kind kind, const void *payl
     return post(lane, &m.wr, &m.posted);
 }
 
-/* ---- writes
- * -------------------------------------------------------------------------------
- */
+/* ---- writes ------------------------------------------------------------------------------- */
 
 /* The write and, behind it, the message that says that it is in place. */
 static int write_and_tell(struct rdma_lane *lane, const struct embar_write *write,
@@ -274,9 +264,8 @@ int rdma_lane_write(struct rdma_lane *lane, const struct embar_write *write, uin
 int rdma_lane_probe(struct rdma_lane *lane)
 {
     struct rdma_posted posted = {.request = RDMA_REQUEST_PROBE, .signaled = true};
-    /* Of no bytes, so neither key nor address is looked at (InfiniBand C9-88), no
-     * receive is consumed and no program of the peer is asked: its device alone
-     * acknowledges. */
+    /* Of no bytes, so neither key nor address is looked at (InfiniBand C9-88), no receive is
+     * consumed and no program of the peer is asked: its device alone acknowledges. */
     struct ibv_send_wr wr = {.opcode = IBV_WR_RDMA_WRITE};
 
     if (requests_free(lane) < 1)

@@ -7,8 +7,7 @@
 /* Slots for outgoing messages that do not go inline. */
 #define RDMA_SLOTS 32u
 
-/* Send queue entries that the application's writes and messages leave to the
- * backend's own. */
+/* Send queue entries that the application's writes and messages leave to the backend's own. */
 #define RDMA_RESERVE 16u
 
 /* Posts every receive of a new lane. 0 or a negative errno. */

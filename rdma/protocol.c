@@ -1,6 +1,5 @@
 /*
- * Packing and unpacking of what two rdma backends say to each other: see
- * protocol.h. Pure.
+ * Packing and unpacking of what two rdma backends say to each other: see protocol.h. Pure.
  */
 #include "protocol.h"
 
@@ -14,8 +13,7 @@
 #define MTU_MAX     5           /* IBV_MTU_4096 */
 #define MESSAGE_MIN 1024u
 
-/* ---- private data
- * ------------------------------------------------------------------------- */
+/* ---- private data ------------------------------------------------------------------------- */
 
 void rdma_hello_pack(const struct rdma_hello *hello, uint8_t data[RDMA_HELLO_BYTES])
 {
@@ -82,8 +80,7 @@ int rdma_reject_unpack(const void *data, size_t len_bytes, char *text, size_t te
 
     if (wire_get_u32(&r) != MAGIC)
         return -EPROTO;
-    /* The text of another version's refusal is worth reading too: it may say just
-     * that. */
+    /* The text of another version's refusal is worth reading too: it may say just that. */
     wire_get_u16(&r);
     wire_get_string(&r, got, sizeof(got));
     if (r.overrun || strlen(got) >= text_bytes)
@@ -92,8 +89,7 @@ int rdma_reject_unpack(const void *data, size_t len_bytes, char *text, size_t te
     return 0;
 }
 
-/* ---- control messages
- * --------------------------------------------------------------------- */
+/* ---- control messages --------------------------------------------------------------------- */
 
 void rdma_header_pack(const struct rdma_header *header, uint8_t data[RDMA_HEADER_BYTES])
 {

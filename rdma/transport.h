@@ -1,7 +1,6 @@
 /*
- * The rdma backend's part of a transport: the CM event channel, the devices,
- * and the lists of links and buffers. Everything in this folder runs on the
- * transport's one thread.
+ * The rdma backend's part of a transport: the CM event channel, the devices, and the lists of links
+ * and buffers. Everything in this folder runs on the transport's one thread.
  */
 #ifndef RDMA_TRANSPORT_H
 #define RDMA_TRANSPORT_H
@@ -30,7 +29,7 @@ struct rdma_transport {
     unsigned device_count;
     LIST_HEAD(, rdma_link) links;     /* from the first step until they are down */
     LIST_HEAD(, rdma_buffer) buffers; /* registered */
-    unsigned idle_calls;              /* of progress since the descriptors were looked at */
+    uint64_t looked_ns;               /* when the descriptors were last looked at */
     bool armed;                       /* the caller may have slept since then */
     bool worked;                      /* completions came since the last arm */
     uint64_t last_work_ns;            /* when arm last saw that there had been some */

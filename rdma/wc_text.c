@@ -1,6 +1,6 @@
 /*
- * One row for every status that a work completion can have: the errno value
- * that stands for it and a sentence for the operator. Pure.
+ * One row for every status that a work completion can have: the errno value that stands for it and
+ * a sentence for the operator. Pure.
  */
 #include "wc_text.h"
 

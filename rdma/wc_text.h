@@ -6,8 +6,7 @@
 
 struct rdma_wc_text {
     int error;            /* positive errno value that stands for it */
-    const char *sentence; /* what happened and what to do, without subject id or
-                             full stop */
+    const char *sentence; /* what happened and what to do, without subject id or full stop */
 };
 
 /* For every status, also one that this version does not know. */

@@ -21,7 +21,6 @@ const struct backend backend_tcp = {
     .transport_size = sizeof(struct tcp_transport),
     .listener_size = sizeof(struct tcp_listener),
     .link_size = sizeof(struct tcp_link),
-    .buffer_size = sizeof(struct tcp_buffer),
     .transport = &tcp_transport_ops,
     .listener = &tcp_listener_ops,
     .link = &tcp_link_ops,

@@ -1,6 +1,7 @@
 /*
- * Connecting: the addresses of a name are tried in turn, without blocking, within one deadline; then the
- * REQUEST goes out. Owns the list of addresses while it is needed. Runs on the transport's thread.
+ * Connecting: the addresses of a name are tried in turn, without blocking, within one deadline;
+ * then the REQUEST goes out. Owns the list of addresses while it is needed. Runs on the transport's
+ * thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,10 +26,11 @@ static void explain(int error, const char *where, char *text, size_t text_bytes)
                     where);
         break;
     case ETIMEDOUT:
-        text_format(text, text_bytes,
-                    "cannot connect to %s: no answer within tcp.connect_timeout; check the address, "
-                    "and that no firewall drops the packets",
-                    where);
+        text_format(
+            text, text_bytes,
+            "cannot connect to %s: no answer within tcp.connect_timeout; check the address, "
+            "and that no firewall drops the packets",
+            where);
         break;
     case ENETUNREACH:
     case EHOSTUNREACH:
@@ -71,15 +73,15 @@ static unsigned addresses_left(const struct tcp_link *link)
     return count;
 }
 
-/* Goes on with the next address; ends the link when there is none. `error` is why the last one failed,
- * `where` which it was. */
+/* Goes on with the next address; ends the link when there is none. `error` is why the last one
+ * failed, `where` which it was. */
 static void try_next(struct tcp_link *link, int error, const char *where)
 {
     char why[EMBAR_DIAG_BYTES], text[ADDRESS_BYTES];
     uint64_t now = tcp_transport_now(link->transport);
 
     explain(error, where, why, sizeof(why));
-    while (link->next_address != NULL && now < link->connect_ns) {
+    while (link->next_address != NULL && now < link->limit_ns) {
         struct addrinfo *ai = link->next_address;
         unsigned left = addresses_left(link);
 
@@ -89,7 +91,7 @@ static void try_next(struct tcp_link *link, int error, const char *where)
         link_set_peer(link->link, address_format(ai->ai_addr, ai->ai_addrlen, text, sizeof(text)));
         error = begin(link, ai);
         if (error == 0) {
-            tcp_link_set_deadline(link, now + (link->connect_ns - now) / left);
+            tcp_link_set_deadline(link, now + (link->limit_ns - now) / left);
             return;
         }
         explain(error, text, why, sizeof(why));
@@ -113,7 +115,7 @@ int tcp_link_connect(struct embar_link *core, const char *address, struct embar_
     }
     link->addresses = list;
     link->next_address = list;
-    link->connect_ns = tcp_transport_now(t) + t->settings->connect_timeout_ns;
+    link->limit_ns = tcp_transport_now(t) + t->settings->connect_timeout_ns;
     tcp_link_set_state(link, TCP_LINK_CONNECTING);
     try_next(link, 0, address);
     return 0;
@@ -126,7 +128,7 @@ static void ask(struct tcp_link *link)
 
     frame.key = env_random(link->transport->env);
     tcp_link_set_state(link, TCP_LINK_ASKING);
-    tcp_link_set_deadline(link, link->connect_ns);
+    tcp_link_set_deadline(link, link->limit_ns);
     lane->rx.allowed = TCP_FRAME_BIT(TCP_FRAME_ACCEPT) | TCP_FRAME_BIT(TCP_FRAME_REJECT) |
                        TCP_FRAME_BIT(TCP_FRAME_BYE);
     tcp_lane_set_interest(lane, EPOLLIN);

@@ -83,8 +83,8 @@ static int check_plain(const struct tcp_frame *frame, uint32_t min_bytes, uint32
     uint32_t max_immediate = frame->type == TCP_FRAME_BYE ? TCP_BYE_REFUSED : 0;
 
     if (frame->len_bytes < min_bytes || frame->len_bytes > max_bytes)
-        return diag_fail(diag, EPROTO, "a %s frame has %" PRIu32 " bytes; %" PRIu32 " to %" PRIu32
-                                       " are allowed",
+        return diag_fail(diag, EPROTO,
+                         "a %s frame has %" PRIu32 " bytes; %" PRIu32 " to %" PRIu32 " are allowed",
                          tcp_frame_name(frame->type), frame->len_bytes, min_bytes, max_bytes);
     if (frame->key != 0 || frame->offset != 0 || frame->immediate > max_immediate)
         return diag_fail(diag, EPROTO, "a %s frame has fields set that it does not use",
@@ -97,9 +97,9 @@ static int check_request(const struct tcp_frame *frame, struct embar_diag *diag)
     uint32_t lane = (uint32_t)frame->offset, lanes = (uint32_t)(frame->offset >> 32);
 
     if (frame->len_bytes != 0 || frame->immediate != 0 || lane >= lanes)
-        return diag_fail(diag, EPROTO, "a request for lane %" PRIu32 " of %" PRIu32
-                                       " makes no sense",
-                         lane, lanes);
+        return diag_fail(diag, EPROTO,
+                         "a request for lane %" PRIu32 " of %" PRIu32 " makes no sense", lane,
+                         lanes);
     return 0;
 }
 

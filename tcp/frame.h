@@ -51,13 +51,14 @@ struct tcp_window {
 
 void tcp_frame_pack(const struct tcp_frame *frame, uint8_t bytes[TCP_FRAME_BYTES]);
 
-/* -EPROTO: not a frame; -EPROTONOSUPPORT: a frame of another version. The diag gets the sentence. */
+/* -EPROTO: not a frame; -EPROTONOSUPPORT: a frame of another version. The diag gets the sentence.
+ */
 int tcp_frame_unpack(const uint8_t bytes[TCP_FRAME_BYTES], struct tcp_frame *frame,
                      struct embar_diag *diag);
 
 /*
- * Whether the frame may come now (`allowed` is a set of TCP_FRAME_BITs), says nothing senseless, and,
- * for a write, stays within the window. -EPROTO or, for a write out of its rights, -EACCES.
+ * Whether the frame may come now (`allowed` is a set of TCP_FRAME_BITs), says nothing senseless,
+ * and, for a write, stays within the window. -EPROTO or, for a write out of its rights, -EACCES.
  */
 int tcp_frame_check(const struct tcp_frame *frame, unsigned allowed,
                     const struct tcp_window *window, struct embar_diag *diag);

@@ -77,9 +77,15 @@ void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events)
     lane->interest = events;
 }
 
+/* A reset connection has nothing more to say, though its descriptor stays open for a while. */
+static bool is_live(const struct tcp_lane *lane)
+{
+    return lane->fd >= 0 && lane->link->state != TCP_LINK_DRAINING;
+}
+
 void tcp_lane_wake(struct tcp_lane *lane)
 {
-    if (lane->fd >= 0 && !tcp_list_linked(&lane->in_busy))
+    if (is_live(lane) && !tcp_list_linked(&lane->in_busy))
         tcp_list_add_tail(&lane->link->transport->busy, &lane->in_busy);
 }
 
@@ -105,8 +111,8 @@ static void log_switch(struct tcp_lane *lane)
              tcp_send_mode_name(&lane->tx.mode), lane->tx.mode.why);
 }
 
-/* The connection has failed, but the peer may have said why it left: what it sent is read before the
- * error is acted upon. */
+/* The connection has failed, but the peer may have said why it left: what it sent is read before
+ * the error is acted upon. */
 static void defer_error(struct tcp_lane *lane, int error)
 {
     lane->send_error = error;
@@ -129,13 +135,14 @@ static void take_completions(struct tcp_lane *lane)
         defer_error(lane, -rc);
     else
         tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+    tcp_link_end_unpinned(lane->link);
 }
 
 uint64_t tcp_lane_send(struct tcp_lane *lane)
 {
     int64_t n;
 
-    if (lane->fd < 0 || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
+    if (!is_live(lane) || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
         return 0;
     n = tcp_sender_run(&lane->tx, TURN_BYTES, lane->link->transport->now_ns);
     if (n < 0) {
@@ -146,7 +153,8 @@ uint64_t tcp_lane_send(struct tcp_lane *lane)
     tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
     if (lane->tx.blocked)
         tcp_lane_set_interest(lane, lane->interest | EPOLLOUT);
-    tcp_link_sent(lane->link);
+    if (n > 0)
+        tcp_link_sent(lane->link);
     return (uint64_t)n;
 }
 
@@ -173,13 +181,13 @@ static uint64_t receive(struct tcp_lane *lane, int *budget)
     return lane->rx.received_bytes - before;
 }
 
-/* Amid a large payload epoll need not report every segment: each wake-up is paid by the sender. Never
- * more than what is still to come, or the rest would not be reported at all. */
+/* Amid a large payload epoll need not report every segment: each wake-up is paid by the sender.
+ * Never more than what is still to come, or the rest would not be reported at all. */
 static void set_low_water(struct tcp_lane *lane)
 {
     uint32_t want = 1;
 
-    if (lane->fd < 0 || lane->rx.more)
+    if (!is_live(lane) || lane->rx.more)
         return;
     if (lane->rx.left >= LOW_WATER_MIN)
         want = lane->rx.left < LOW_WATER_MAX ? lane->rx.left : LOW_WATER_MAX;
@@ -207,7 +215,7 @@ uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
     if (lane->completions)
         take_completions(lane);
     moved = tcp_lane_send(lane);
-    if (lane->fd >= 0 && (lane->readable || lane->rx.more || lane->hot > 0)) {
+    if (is_live(lane) && (lane->readable || lane->rx.more || lane->hot > 0)) {
         received = receive(lane, budget);
         set_low_water(lane);
         if (lane->low_water > 1)

@@ -1,6 +1,6 @@
 /*
- * Links: their states, the frames that begin and end them, the exposed window, and what core asks of
- * them. The end of a link is in link_end.c, connecting in connect.c. Owns the lanes. Runs on the
+ * Links: their states, the frames that begin and end them, the exposed window, and what core asks
+ * of them. The end of a link is in link_end.c, connecting in connect.c. Owns the lanes. Runs on the
  * transport's thread.
  */
 #include <errno.h>
@@ -16,10 +16,15 @@
 #include "tcp.h"
 
 static const char *const state_names[] = {
-    [TCP_LINK_NEW] = "new",         [TCP_LINK_CONNECTING] = "connecting",
-    [TCP_LINK_ASKING] = "asking",   [TCP_LINK_ASKED] = "asked",
-    [TCP_LINK_UP] = "up",           [TCP_LINK_ENDING] = "ending",
-    [TCP_LINK_LINGERING] = "lingering", [TCP_LINK_DRAINING] = "draining",
+    [TCP_LINK_NEW] = "new",
+    [TCP_LINK_CONNECTING] = "connecting",
+    [TCP_LINK_ASKING] = "asking",
+    [TCP_LINK_ASKED] = "asked",
+    [TCP_LINK_UP] = "up",
+    [TCP_LINK_ENDING] = "ending",
+    [TCP_LINK_LINGERING] = "lingering",
+    [TCP_LINK_UNPINNING] = "unpinning",
+    [TCP_LINK_DRAINING] = "draining",
     [TCP_LINK_DOWN] = "down",
 };
 
@@ -212,7 +217,8 @@ const struct tcp_receive_sink tcp_link_sink = {
     .control = on_control,
 };
 
-/* ---- what core asks for ----------------------------------------------------------------------- */
+/* ---- what core asks for -----------------------------------------------------------------------
+ */
 
 static int link_accept(struct embar_link *core)
 {

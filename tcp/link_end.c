@@ -1,9 +1,9 @@
 /*
  * How links end. In order: what was accepted goes out, then a last frame, then this side closes and
- * reads on, dropping what comes, until the peer has closed too, because closing with unread bytes would
- * reset the connection and destroy what is still on its way. Otherwise: the connection is reset, so that
- * the kernel lets go of every source, and only when it has are the writes reported. Runs on the
- * transport's thread.
+ * reads on, dropping what comes, until the peer has closed too, because closing with unread bytes
+ * would reset the connection and destroy what is still on its way. Otherwise: the connection is
+ * reset, so that the kernel lets go of every source, and only when it has are the writes reported.
+ * Runs on the transport's thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +19,8 @@
 #include "socket.h"
 #include "tcp.h"
 
-/* How often the error queue of a reset connection is looked at, and for how long before the link goes
- * down all the same: a device that holds pages longer than that has hung. */
+/* How often the error queue of a reset connection is looked at, and for how long before the link
+ * goes down all the same: a device that holds pages longer than that has hung. */
 #define DRAIN_STEP_NS (1 * NS_PER_MS)
 #define DRAIN_MAX_NS  (5 * NS_PER_S)
 #define ABORT_STEPS   10 /* milliseconds */
@@ -38,7 +38,8 @@ __attribute__((format(printf, 3, 0))) static void settle_end(struct tcp_link *li
 /* An end in order that then fails is not one in order. */
 static void reconsider_end(struct tcp_link *link)
 {
-    link->has_end = link->has_end && link->end_status != 0;
+    if (!link->ended_by_peer)
+        link->has_end = link->has_end && link->end_status != 0;
 }
 
 static uint32_t outstanding(const struct tcp_link *link)
@@ -103,7 +104,7 @@ static void begin_draining(struct tcp_link *link)
         if (lane->fd >= 0)
             epoll_ctl(link->transport->epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
     }
-    link->connect_ns = tcp_transport_now(link->transport) + DRAIN_MAX_NS;
+    link->limit_ns = tcp_transport_now(link->transport) + DRAIN_MAX_NS;
     tcp_link_set_state(link, TCP_LINK_DRAINING);
     tcp_link_set_deadline(link, link->transport->now_ns + DRAIN_STEP_NS);
 }
@@ -123,8 +124,8 @@ void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
         begin_draining(link);
 }
 
-/* The contract of an abort leaves no time to come back later. A reset frees what the kernel has queued
- * at once; only pages in the hands of a network device take longer, usually microseconds. */
+/* The contract of an abort leaves no time to come back later. A reset frees what the kernel has
+ * queued at once; only pages in the hands of a network device take longer, usually microseconds. */
 void tcp_link_abort(struct tcp_link *link)
 {
     reconsider_end(link);
@@ -144,7 +145,7 @@ static void go_on_draining(struct tcp_link *link)
 {
     if (release_sources(link)) {
         go_down(link);
-    } else if (link->transport->now_ns >= link->connect_ns) {
+    } else if (link->transport->now_ns >= link->limit_ns) {
         log_held_pages(link);
         go_down(link);
     } else {
@@ -158,6 +159,7 @@ static void set_close_deadline(struct tcp_link *link)
 {
     struct tcp_transport *t = link->transport;
 
+    link->unacked_bytes = tcp_socket_unacked(link->lanes[0].fd);
     tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->close_timeout_ns);
 }
 
@@ -211,19 +213,24 @@ void tcp_link_end_sent(struct tcp_link *link)
 
 void tcp_link_end_timeout(struct tcp_link *link)
 {
+    uint64_t unacked;
+
     if (link->state == TCP_LINK_DRAINING) {
         go_on_draining(link);
         return;
     }
-    if (link->state == TCP_LINK_ENDING || !tcp_socket_all_acked(link->lanes[0].fd)) {
+    unacked = tcp_socket_unacked(link->lanes[0].fd);
+    if (unacked < link->unacked_bytes) {
+        set_close_deadline(link); /* slow, but it takes them */
+    } else if (link->state == TCP_LINK_ENDING || unacked > 0) {
         reconsider_end(link);
         tcp_link_end(link, -ETIMEDOUT,
                      "%s did not take what was still to be delivered; given up after "
                      "tcp.close_timeout",
                      embar_link_peer(link->link));
-        return;
+    } else {
+        tcp_link_end(link, 0, "this side ended the link");
     }
-    tcp_link_end(link, 0, "this side ended the link");
 }
 
 void tcp_link_bye(struct tcp_link *link)
@@ -239,15 +246,23 @@ void tcp_link_bye(struct tcp_link *link)
         tcp_link_end(link, 0, "%s ended the link", embar_link_peer(link->link));
         return;
     }
-    /* The peer reads on and drops what it reads. It acknowledges what was sent from pages meanwhile:
-     * no need to reset the connection, which it would take for a failure. */
+    /* The peer reads on and drops what it reads until this side closes, and so acknowledges what
+     * was sent from pages: no need to reset the connection, which it would take for a failure. */
     link->has_end = true;
+    link->ended_by_peer = true;
     snprintf(link->end_reason, sizeof(link->end_reason), "%s ended the link",
              embar_link_peer(link->link));
     lane->tx.blocked = true;
     lane->rx.discard = true;
     tcp_lane_set_interest(lane, EPOLLIN);
-    linger(link);
+    tcp_link_set_state(link, TCP_LINK_UNPINNING);
+    set_close_deadline(link);
+}
+
+void tcp_link_end_unpinned(struct tcp_link *link)
+{
+    if (link->state == TCP_LINK_UNPINNING && outstanding(link) == 0)
+        tcp_link_end(link, 0, "the peer ended the link");
 }
 
 /* ---- otherwise ------------------------------------------------------------------------------ */
@@ -309,6 +324,7 @@ void tcp_link_closed_by_peer(struct tcp_link *link)
 
     switch (link->state) {
     case TCP_LINK_ENDING:
+    case TCP_LINK_UNPINNING:
         /* It sends nothing more, but may still read: what was accepted goes on. */
         tcp_lane_set_interest(&link->lanes[0], link->lanes[0].interest & ~(uint32_t)EPOLLIN);
         return;
@@ -316,10 +332,11 @@ void tcp_link_closed_by_peer(struct tcp_link *link)
         tcp_link_end(link, 0, "this side ended the link");
         return;
     case TCP_LINK_ASKING:
-        tcp_link_end(link, -ECONNRESET,
-                     "%s closed the connection instead of answering: it is not a listener of Embar, "
-                     "or it is overloaded",
-                     peer);
+        tcp_link_end(
+            link, -ECONNRESET,
+            "%s closed the connection instead of answering: it is not a listener of Embar, "
+            "or it is overloaded",
+            peer);
         return;
     default:
         tcp_link_end(link, -ECONNRESET,

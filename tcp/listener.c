@@ -1,8 +1,8 @@
 /*
  * Listeners, and the connections to them that have not asked for a link yet: who is silent, sends
  * something else or comes in too great a number is dropped, logged (at most one line a second and
- * listener), and disturbs nobody. Owns the listening sockets and the pending connections. Runs on the
- * transport's thread.
+ * listener), and disturbs nobody. Owns the listening sockets and the pending connections. Runs on
+ * the transport's thread.
  */
 #include <errno.h>
 #include <inttypes.h>

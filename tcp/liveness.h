@@ -1,8 +1,8 @@
 /*
- * Whether the peer's host still lives, judged from TCP_INFO. The kernel's own TCP_USER_TIMEOUT is not
- * used, because it also ends a connection whose peer lives and answers window probes but does not read
- * (tcp_probe_timer since Linux 5.11): a stalled subscriber must stall its publisher, not lose it.
- * Pure, but for tcp_liveness_read.
+ * Whether the peer's host still lives, judged from TCP_INFO. The kernel's own TCP_USER_TIMEOUT is
+ * not used, because it also ends a connection whose peer lives and answers window probes but does
+ * not read: a stalled subscriber must stall its publisher, not lose it (docs/decisions/010). Pure,
+ * but for tcp_liveness_read.
  */
 #ifndef TCP_LIVENESS_H
 #define TCP_LIVENESS_H
@@ -19,7 +19,7 @@ struct tcp_liveness_facts {
 };
 
 struct tcp_liveness {
-    uint64_t acked_bytes; /* at the last look */
+    uint64_t acked_bytes;      /* at the last look */
     uint64_t waiting_since_ns; /* data lie unacknowledged without progress since; 0: they do not */
 };
 

@@ -1,6 +1,6 @@
 /*
- * The receiving state machine of a lane. Owns the read-ahead buffer; every byte that is not payload of
- * a write passes through it, and of a write only what came with an earlier frame in one call.
+ * The receiving state machine of a lane. Owns the read-ahead buffer; every byte that is not payload
+ * of a write passes through it, and of a write only what came with an earlier frame in one call.
  */
 #include "receive.h"
 
@@ -57,18 +57,17 @@ static int receive(struct tcp_receiver *receiver, uint32_t room)
     if (direct > 0)
         iov[msg.msg_iovlen++] = (struct iovec){.iov_base = receiver->place, .iov_len = direct};
     if (room > 0)
-        iov[msg.msg_iovlen++] = (struct iovec){.iov_base = receiver->ahead + receiver->ahead_end,
-                                               .iov_len = room};
+        iov[msg.msg_iovlen++] =
+            (struct iovec){.iov_base = receiver->ahead + receiver->ahead_end, .iov_len = room};
     receiver->receive_calls++;
     n = receiver->sys->recvmsg(receiver->sys->user, receiver->fd, &msg, MSG_DONTWAIT);
-    if (n == -EAGAIN) {
+    if (n <= 0) {
         receiver->more = false;
-        return 0;
+        return n == -EAGAIN ? 0 : n == 0 ? -EPIPE : (int)n;
     }
-    if (n <= 0)
-        return n == 0 ? -EPIPE : (int)n;
     placed = (uint32_t)n < direct ? (uint32_t)n : direct;
-    receiver->place += placed;
+    if (placed > 0)
+        receiver->place += placed;
     receiver->left -= placed;
     receiver->ahead_end += (uint32_t)n - placed;
     receiver->received_bytes += (uint64_t)n;
@@ -178,8 +177,8 @@ static int receive_write(struct tcp_receiver *receiver, int *budget,
     return rc;
 }
 
-/* One call's worth of bytes, or one frame. 1: go on; 0: the socket is empty or the sink has had enough;
- * negative: the connection or the peer is done with. */
+/* One call's worth of bytes, or one frame. 1: go on; 0: the socket is empty or the sink has had
+ * enough; negative: the connection or the peer is done with. */
 static int step(struct tcp_receiver *receiver, int *budget, const struct tcp_receive_sink *sink,
                 struct embar_diag *diag)
 {

@@ -16,7 +16,8 @@
 
 #define TCP_AHEAD_BYTES 16384u
 
-/* Where a receiver reports; each call may change the receiver's `allowed`, `window` and `discard`. */
+/* Where a receiver reports; each call may change the receiver's `allowed`, `window` and `discard`.
+ */
 struct tcp_receive_sink {
     /* A write is in place. */
     void (*arrival)(void *user, uint32_t immediate, uint32_t len_bytes);
@@ -54,9 +55,9 @@ void tcp_receiver_close_window(struct tcp_receiver *receiver);
 
 /*
  * Receives until the socket is empty, about `max_bytes` came, or `budget` reports were made (each
- * lowers it by one); `more` says whether that was all. Returns 0; -EPIPE when the peer has closed the
- * connection; a negative errno of recvmsg(2), the diag untouched; -EPROTO, -EPROTONOSUPPORT or -EACCES
- * with the sentence when the peer broke a rule.
+ * lowers it by one); `more` says whether that was all. Returns 0; -EPIPE when the peer has closed
+ * the connection; a negative errno of recvmsg(2), the diag untouched; -EPROTO, -EPROTONOSUPPORT or
+ * -EACCES with the sentence when the peer broke a rule.
  */
 int tcp_receiver_run(struct tcp_receiver *receiver, uint64_t max_bytes, int *budget,
                      const struct tcp_receive_sink *sink, struct embar_diag *diag);

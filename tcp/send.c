@@ -1,6 +1,7 @@
 /*
- * The ring of frames of a lane: queueing, reaping, cancelling. Handing over is in send_run.c. Owns the
- * ring and the bytes of control messages; runs on the transport's thread; no allocation after init.
+ * The ring of frames of a lane: queueing, reaping, cancelling. Handing over is in send_run.c. Owns
+ * the ring and the bytes of control messages; runs on the transport's thread; no allocation after
+ * init.
  */
 #include "send.h"
 
@@ -101,7 +102,8 @@ int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_by
     return add_copy(sender, &frame, data, BYTES_RESERVE);
 }
 
-int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload)
+int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
+                       const void *payload)
 {
     if (sender->end - sender->first >= TCP_OPS)
         return -EAGAIN;
@@ -124,8 +126,8 @@ static void report(const struct tcp_op *op, int status, tcp_write_over_fn *over,
         over(user, op->token, op->payload_bytes, status);
 }
 
-/* Gives the bytes of a control message back. They lie in the ring in the order of the ops, so that its
- * end is the ring's new beginning, whatever was skipped to wrap or cancelled before it. */
+/* Gives the bytes of a control message back. They lie in the ring in the order of the ops, so that
+ * its end is the ring's new beginning, whatever was skipped to wrap or cancelled before it. */
 static void give_back(struct tcp_sender *sender, const struct tcp_op *op)
 {
     uint32_t at, end;

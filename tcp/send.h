@@ -1,8 +1,8 @@
 /*
- * The sending half of a lane: a ring of frames that wait, are being handed to the kernel, or are handed
- * over and still pinned by it. Keeps the order; says when a write's source may be reused: when all its
- * bytes are handed over and all its zero-copy calls are over. Knows nothing of links; runs on the
- * transport's thread.
+ * The sending half of a lane: a ring of frames that wait, are being handed to the kernel, or are
+ * handed over and still pinned by it. Keeps the order; says when a write's source may be reused:
+ * when all its bytes are handed over and all its zero-copy calls are over. Knows nothing of links;
+ * runs on the transport's thread.
  */
 #ifndef TCP_SEND_H
 #define TCP_SEND_H
@@ -38,15 +38,15 @@ struct tcp_op {
 };
 
 struct tcp_sender {
-    const struct tcp_sys *sys; /* borrowed */
-    int fd;                    /* borrowed */
-    bool blocked;              /* the socket is full: wait until it is writable */
-    struct tcp_op *ops;        /* owned; op n is ops[n % TCP_OPS] */
-    uint32_t first;            /* the oldest op that is not over */
-    uint32_t current;          /* the oldest op that is not handed over */
-    uint32_t end;              /* where the next op goes */
-    uint32_t sends;            /* control messages in the ring */
-    uint8_t *bytes;            /* owned; ring of TCP_SEND_BYTES */
+    const struct tcp_sys *sys;       /* borrowed */
+    int fd;                          /* borrowed */
+    bool blocked;                    /* the socket is full: wait until it is writable */
+    struct tcp_op *ops;              /* owned; op n is ops[n % TCP_OPS] */
+    uint32_t first;                  /* the oldest op that is not over */
+    uint32_t current;                /* the oldest op that is not handed over */
+    uint32_t end;                    /* where the next op goes */
+    uint32_t sends;                  /* control messages in the ring */
+    uint8_t *bytes;                  /* owned; ring of TCP_SEND_BYTES */
     uint32_t bytes_first, bytes_end; /* running positions in it */
     struct tcp_zerocopy zerocopy;
     struct tcp_send_mode mode;
@@ -63,11 +63,13 @@ int tcp_sender_init(struct tcp_sender *sender, const struct tcp_sys *sys, int fd
 void tcp_sender_destroy(struct tcp_sender *sender);
 
 /* Queue a frame. `payload` of a write is borrowed until the write is over; the others are copied.
- * -EAGAIN: no room. A frame that begins or ends a link has room in reserve, for one of each type. */
+ * -EAGAIN: no room. A frame that begins or ends a link has room in reserve, for one of each type.
+ */
 int tcp_sender_write(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload,
                      uint64_t token);
 int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_bytes);
-int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload);
+int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
+                       const void *payload);
 
 /* Frames wait that are not handed over. */
 bool tcp_sender_pending(const struct tcp_sender *sender);
@@ -79,8 +81,9 @@ bool tcp_sender_amid_frame(const struct tcp_sender *sender);
  * the bytes, or the negative errno that ended the connection. */
 int64_t tcp_sender_run(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns);
 
-/* Takes all zero-copy completions from the error queue. Returns how many calls, or a negative errno:
- * that of the connection, or -EBADMSG for a completion that cannot be. To be called on EPOLLERR. */
+/* Takes all zero-copy completions from the error queue. Returns how many calls, or a negative
+ * errno: that of the connection, or -EBADMSG for a completion that cannot be. To be called on
+ * EPOLLERR. */
 int tcp_sender_take_completions(struct tcp_sender *sender, uint64_t now_ns);
 
 /* Reports the writes that are over, in order. Returns how many. */

@@ -1,7 +1,7 @@
 /*
- * The policy of tcp.send_mode. Hysteresis: three quarters of a window must have been copied to leave
- * zerocopy, and three quarters of a probe must not have been copied to return to it. Pure; owns
- * nothing.
+ * The policy of tcp.send_mode. Hysteresis: three quarters of a window must have been copied to
+ * leave zerocopy, and three quarters of a probe must not have been copied to return to it. Pure;
+ * owns nothing.
  */
 #include "send_mode.h"
 

@@ -1,8 +1,9 @@
 /*
- * Which way a lane sends: from the pages (zerocopy) or through the kernel's copy. `auto` begins with
- * zerocopy, changes to copy when the kernel copies most of a window all the same (loopback, veth, a
- * device without scatter-gather) or refuses to pin pages, and probes again from time to time. Pure;
- * time is handed in. The splice mode has its place in the enumeration and is refused at open.
+ * Which way a lane sends: from the pages (zerocopy) or through the kernel's copy. `auto` begins
+ * with zerocopy, changes to copy when the kernel copies most of a window all the same (loopback,
+ * veth, a device without scatter-gather) or refuses to pin pages, and probes again from time to
+ * time. Pure; time is handed in. The splice mode has its place in the enumeration and is refused at
+ * open.
  */
 #ifndef TCP_SEND_MODE_H
 #define TCP_SEND_MODE_H
@@ -28,10 +29,10 @@ enum tcp_send_setting {
 
 struct tcp_send_mode {
     enum tcp_send_setting setting;
-    uint64_t limit_bytes;   /* payloads below it are copied */
-    bool zerocopy;          /* large payloads go out from the pages now */
-    bool probing;           /* copy is the mode; a few sends try zerocopy */
-    uint32_t probes_left;   /* sends that the probe may still try */
+    uint64_t limit_bytes;           /* payloads below it are copied */
+    bool zerocopy;                  /* large payloads go out from the pages now */
+    bool probing;                   /* copy is the mode; a few sends try zerocopy */
+    uint32_t probes_left;           /* sends that the probe may still try */
     uint32_t seen, copied, refused; /* outcomes of the window or probe */
     uint64_t probe_interval_ns, next_probe_ns;
     uint32_t switches;
@@ -48,8 +49,8 @@ void tcp_send_mode_unsupported(struct tcp_send_mode *mode, const char *why);
 bool tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes, uint64_t now_ns);
 
 /*
- * Outcomes of zero-copy calls: the kernel completed `count` of them and copied or not, or refused one
- * (ENOBUFS). Return true when the mode has changed: log it with `why`.
+ * Outcomes of zero-copy calls: the kernel completed `count` of them and copied or not, or refused
+ * one (ENOBUFS). Return true when the mode has changed: log it with `why`.
  */
 bool tcp_send_mode_completed(struct tcp_send_mode *mode, uint32_t count, bool copied,
                              uint64_t now_ns);

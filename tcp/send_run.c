@@ -1,7 +1,7 @@
 /*
- * Handing frames to the kernel and taking its zero-copy completions. Small frames are gathered into one
- * call; a large payload goes with its header, in a call of its own when it is sent from the pages.
- * MSG_ZEROCOPY and its error queue live here only. Runs on the transport's thread.
+ * Handing frames to the kernel and taking its zero-copy completions. Small frames are gathered into
+ * one call; a large payload goes with its header, in a call of its own when it is sent from the
+ * pages. MSG_ZEROCOPY and its error queue live here only. Runs on the transport's thread.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -119,8 +119,8 @@ static int hand_over(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now
     ssize_t n = call_sendmsg(sender, &g, zerocopy);
 
     if (n == -ENOBUFS && zerocopy) {
-        /* The kernel may pin no more pages. Nothing will say when it may again, not even EPOLLERR if
-         * nothing is outstanding: this piece is copied. */
+        /* The kernel may pin no more pages. Nothing will say when it may again, not even EPOLLERR
+         * if nothing is outstanding: this piece is copied. */
         tcp_send_mode_refused(&sender->mode, now_ns);
         zerocopy = false;
         n = call_sendmsg(sender, &g, false);

@@ -15,9 +15,10 @@ static const struct option options[] = {
      .offset = AT(send_mode),
      .default_value = "auto",
      .choices = send_modes,
-     .help = "How large payloads are handed to the kernel. auto begins with zerocopy (MSG_ZEROCOPY) "
-             "and changes to copy where the kernel copies all the same; splice is not in this "
-             "version."},
+     .help =
+         "How large payloads are handed to the kernel. auto begins with zerocopy (MSG_ZEROCOPY) "
+         "and changes to copy where the kernel copies all the same; splice is not in this "
+         "version."},
     {.key = "tcp.zero_copy_send_limit",
      .type = OPTION_SIZE,
      .offset = AT(zero_copy_send_limit),
@@ -25,7 +26,8 @@ static const struct option options[] = {
      .min = 1,
      .max = 1u << 30,
      .unit = "bytes",
-     .help = "Smallest payload that is sent from its pages; below it copying is cheaper than pinning."},
+     .help =
+         "Smallest payload that is sent from its pages; below it copying is cheaper than pinning."},
     {.key = "tcp.send_buffer",
      .type = OPTION_SIZE,
      .offset = AT(send_buffer),
@@ -59,17 +61,19 @@ static const struct option options[] = {
      .default_value = "10s",
      .max = 3600 * NS_PER_S,
      .unit = "ms",
-     .help = "How long the peer's host may leave data unacknowledged before the link ends (RFC 5482); "
-             "0: as long as the kernel retransmits. A peer that lives but does not read stalls its "
-             "link and never ends it."},
+     .help =
+         "How long the peer's host may leave data unacknowledged before the link ends (RFC 5482); "
+         "0: as long as the kernel retransmits. A peer that lives but does not read stalls its "
+         "link and never ends it."},
     {.key = "tcp.keepalive_idle",
      .type = OPTION_DURATION,
      .offset = AT(keepalive_idle_ns),
      .default_value = "5s",
      .max = 32767 * NS_PER_S,
      .unit = "s",
-     .help = "Silence after which the kernel probes whether the peer's host lives, in whole seconds; "
-             "0: no keepalive."},
+     .help =
+         "Silence after which the kernel probes whether the peer's host lives, in whole seconds; "
+         "0: no keepalive."},
     {.key = "tcp.keepalive_interval",
      .type = OPTION_DURATION,
      .offset = AT(keepalive_interval_ns),
@@ -116,8 +120,9 @@ static const struct option options[] = {
      .min = NS_PER_MS,
      .max = 3600 * NS_PER_S,
      .unit = "ms",
-     .help = "How long an ending link waits, without progress, for the peer to take what was accepted "
-             "before."},
+     .help =
+         "How long an ending link waits, without progress, for the peer to take what was accepted "
+         "before."},
     {.key = "tcp.backlog",
      .type = OPTION_INT,
      .offset = AT(backlog),

@@ -1,6 +1,7 @@
 /*
- * Opening, setting and closing of sockets. Owns nothing that outlives a call; runs on the transport's
- * thread. The numbers of the settings become the units of the kernel here and nowhere else.
+ * Opening, setting and closing of sockets. Owns nothing that outlives a call; runs on the
+ * transport's thread. The numbers of the settings become the units of the kernel here and nowhere
+ * else.
  */
 #include "socket.h"
 
@@ -54,8 +55,8 @@ static int set_congestion_control(int fd, const struct tcp_settings *s, struct e
 {
     size_t len = strlen(s->congestion_control);
 
-    if (len == 0 || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, s->congestion_control,
-                               (socklen_t)len) == 0)
+    if (len == 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, s->congestion_control, (socklen_t)len) == 0)
         return 0;
     if (errno == EPERM)
         return diag_fail(diag, EPERM,
@@ -184,10 +185,11 @@ static int fail_listen(const char *address, int rc, struct embar_diag *diag)
                          "-ltnp' shows it) or choose another port",
                          address);
     case EADDRNOTAVAIL:
-        return diag_fail(diag, EADDRNOTAVAIL,
-                         "cannot listen on %s: this host has no such address; 'ip addr' shows those "
-                         "it has",
-                         address);
+        return diag_fail(
+            diag, EADDRNOTAVAIL,
+            "cannot listen on %s: this host has no such address; 'ip addr' shows those "
+            "it has",
+            address);
     case EACCES:
         return diag_fail(diag, EACCES,
                          "cannot listen on %s: ports below net.ipv4.ip_unprivileged_port_start are "
@@ -271,9 +273,9 @@ void tcp_socket_set_low_water(int fd, uint32_t bytes)
     (void)set_int(fd, SOL_SOCKET, SO_RCVLOWAT, (int)bytes);
 }
 
-bool tcp_socket_all_acked(int fd)
+uint64_t tcp_socket_unacked(int fd)
 {
     int waiting = 0;
 
-    return ioctl(fd, SIOCOUTQ, &waiting) == 0 && waiting == 0;
+    return ioctl(fd, SIOCOUTQ, &waiting) == 0 && waiting > 0 ? (uint64_t)waiting : 0;
 }

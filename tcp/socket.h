@@ -11,7 +11,8 @@
 #include "settings.h"
 
 /* Tries the settings on a socket of its own, so that a bad one fails the opening of the transport
- * rather than the first link; logs what the kernel grants less than asked for. -EINVAL, -ENOTSUP. */
+ * rather than the first link; logs what the kernel grants less than asked for. -EINVAL, -ENOTSUP.
+ */
 int tcp_socket_try_settings(const struct tcp_settings *settings, struct embar_diag *diag);
 
 /* A non-blocking socket for connecting, options set; or a negative errno. */
@@ -34,8 +35,8 @@ bool tcp_socket_is_own_peer(int fd);
 /* Numeric "HOST:PORT" of the other end, or "?". Returns `text`. */
 const char *tcp_socket_peer(int fd, char *text, size_t text_bytes);
 
-/* Resets the connection and drops what the kernel has not sent, so that it reads no source any more;
- * the descriptor stays open for the completions. */
+/* Resets the connection and drops what the kernel has not sent, so that it reads no source any
+ * more; the descriptor stays open for the completions. */
 void tcp_socket_abort(int fd);
 
 /* Closes; with `reset` the peer gets a reset instead of an orderly end. */
@@ -44,7 +45,7 @@ void tcp_socket_close(int fd, bool reset);
 /* Bytes that must have come before epoll reports the socket readable (SO_RCVLOWAT). */
 void tcp_socket_set_low_water(int fd, uint32_t bytes);
 
-/* Whether the peer's host has acknowledged all that was sent. */
-bool tcp_socket_all_acked(int fd);
+/* Bytes that the peer's host has not acknowledged yet; 0 also when the kernel does not know. */
+uint64_t tcp_socket_unacked(int fd);
 
 #endif

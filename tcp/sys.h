@@ -1,6 +1,6 @@
 /*
- * The system calls of a lane's data path as a table, so that a test can answer short sends, ENOBUFS,
- * EAGAIN and completions in any order.
+ * The system calls of a lane's data path as a table, so that a test can answer short sends,
+ * ENOBUFS, EAGAIN and completions in any order.
  */
 #ifndef TCP_SYS_H
 #define TCP_SYS_H

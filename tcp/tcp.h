@@ -1,8 +1,8 @@
 /*
- * The objects of the TCP backend and which file runs them: transport.c the epoll loop and the timers,
- * listener.c listeners and connections that have not asked for a link yet, connect.c attempts to
- * connect, link.c the states of a link, link_end.c its end, lane.c one connection under a link. All run
- * on the transport's thread.
+ * The objects of the TCP backend and which file runs them: transport.c the epoll loop and the
+ * timers, listener.c listeners and connections that have not asked for a link yet, connect.c
+ * attempts to connect, link.c the states of a link, link_end.c its end, lane.c one connection under
+ * a link. All run on the transport's thread.
  */
 #ifndef TCP_TCP_H
 #define TCP_TCP_H
@@ -13,8 +13,8 @@
 
 #include "common/address.h"
 #include "common/clock.h"
-#include "liveness.h"
 #include "list.h"
+#include "liveness.h"
 #include "receive.h"
 #include "send.h"
 #include "settings.h"
@@ -43,9 +43,9 @@ struct tcp_transport {
 
 struct tcp_listener {
     enum tcp_watch watch;
-    int fd;                            /* owned */
-    struct embar_listener *listener;   /* borrowed */
-    struct tcp_transport *transport;   /* borrowed */
+    int fd;                          /* owned */
+    struct embar_listener *listener; /* borrowed */
+    struct tcp_transport *transport; /* borrowed */
     struct tcp_list in_listeners;
     uint64_t resume_ns; /* out of descriptors: not watched until then; 0: watched */
     uint64_t log_ns;    /* the last line about a dropped connection */
@@ -72,6 +72,7 @@ enum tcp_link_state {
     TCP_LINK_UP,
     TCP_LINK_ENDING,    /* what was accepted goes out, and the last frame */
     TCP_LINK_LINGERING, /* all is handed over; the peer is to close */
+    TCP_LINK_UNPINNING, /* the peer has ended in order; the kernel still reads sources */
     TCP_LINK_DRAINING,  /* reset; the kernel still reads sources */
     TCP_LINK_DOWN,
 };
@@ -100,19 +101,17 @@ struct tcp_link {
     enum tcp_link_state state;
     struct tcp_lane *lanes; /* owned; one in this version */
     uint32_t lane_count;
-    uint64_t deadline_ns; /* of the present state; 0: none */
+    uint64_t deadline_ns;                      /* of the present state; 0: none */
     struct addrinfo *addresses, *next_address; /* connecting: owned list, and what to try next */
-    uint64_t connect_ns;                       /* the deadline of the whole attempt */
+    uint64_t limit_ns;                       /* when connecting, or draining, is given up */
     struct tcp_liveness liveness;
-    bool has_end; /* end_status and end_reason are settled: the first cause counts */
-    bool aborted; /* the connection is reset */
+    bool has_end;           /* end_status and end_reason are settled: the first cause counts */
+    bool ended_by_peer;     /* it said BYE */
+    uint64_t unacked_bytes; /* while it ends: as of the last deadline */
+    bool aborted;           /* the connection is reset */
     enum tcp_frame_type last_type; /* the frame that ends this side's stream: REJECT or BYE */
     int end_status;
     char end_reason[EMBAR_DIAG_BYTES];
-};
-
-struct tcp_buffer {
-    struct tcp_link *exposed_to; /* borrowed */
 };
 
 /* ---- transport.c -------------------------------------------------------------------------- */
@@ -171,13 +170,13 @@ void tcp_link_write_over(void *user, uint64_t token, size_t len_bytes, int statu
 
 /* ---- link_end.c --------------------------------------------------------------------------- */
 
-/* Ends the link now: resets what the kernel still sends from, waits for it, reports the writes that are
- * left and then the link. The first cause counts when it is called several times. */
+/* Ends the link now: resets what the kernel still sends from, waits for it, reports the writes that
+ * are left and then the link. The first cause counts when it is called several times. */
 __attribute__((format(printf, 3, 4))) void tcp_link_end(struct tcp_link *link, int status,
                                                         const char *fmt, ...);
 
-/* Ends the link before it returns: nothing more is sent, and of a network device that still holds pages
- * no more than a few milliseconds are awaited. */
+/* Ends the link before it returns: nothing more is sent, and of a network device that still holds
+ * pages no more than a few milliseconds are awaited. */
 void tcp_link_abort(struct tcp_link *link);
 
 /* The peer broke a rule: it is told so, if that is still possible, and the link ends. */
@@ -198,8 +197,9 @@ __attribute__((format(printf, 5, 6))) void tcp_link_finish(struct tcp_link *link
                                                            const char *payload, int status,
                                                            const char *fmt, ...);
 
-/* Goes on with an end that has begun. */
+/* Go on with an end that has begun. */
 void tcp_link_end_sent(struct tcp_link *link);
+void tcp_link_end_unpinned(struct tcp_link *link);
 void tcp_link_end_timeout(struct tcp_link *link);
 
 /* ---- lane.c ------------------------------------------------------------------------------- */

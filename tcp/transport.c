@@ -1,7 +1,8 @@
 /*
- * The TCP transport: one epoll descriptor with everything that is watched, one timer descriptor in it
- * for deadlines, and the rounds of progress. A round serves the lanes that are known to have work; epoll
- * is asked when that moved nothing, and otherwise now and then. Runs on the transport's thread.
+ * The TCP transport: one epoll descriptor with everything that is watched, one timer descriptor in
+ * it for deadlines, and the rounds of progress. A round serves the lanes that are known to have
+ * work; epoll is asked when that moved nothing, and otherwise now and then. Runs on the transport's
+ * thread.
  */
 #include <errno.h>
 #include <string.h>
@@ -40,8 +41,9 @@ int tcp_transport_watch(struct tcp_transport *t, int fd, uint32_t events, void *
 static int check_settings(const struct tcp_settings *settings, struct embar_diag *diag)
 {
     if (settings->send_mode == TCP_SEND_SPLICE)
-        return diag_fail(diag, ENOTSUP,
-                         "tcp.send_mode: splice is not in this version; use auto, zerocopy or copy");
+        return diag_fail(
+            diag, ENOTSUP,
+            "tcp.send_mode: splice is not in this version; use auto, zerocopy or copy");
     return tcp_socket_try_settings(settings, diag);
 }
 
@@ -177,7 +179,8 @@ static void dispatch(struct tcp_transport *t, const struct epoll_event *event, i
     }
 }
 
-/* Serves each lane that is busy now once; those that the budget does not reach are first next time. */
+/* Serves each lane that is busy now once; those that the budget does not reach are first next time.
+ */
 static uint64_t serve_busy(struct tcp_transport *t, int *budget)
 {
     uint64_t moved = 0;

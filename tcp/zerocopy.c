@@ -1,7 +1,8 @@
 /*
  * The tracker of zero-copy completion ids: a window of bits behind a floor that rises over what is
- * complete. A call counts as over only when all earlier ones are: TCP acknowledges in order, so this
- * costs no time, and it can only err on the side of keeping a source too long. Pure; owns nothing.
+ * complete. A call counts as over only when all earlier ones are: TCP acknowledges in order, so
+ * this costs no time, and it can only err on the side of keeping a source too long. Pure; owns
+ * nothing.
  */
 #include "zerocopy.h"
 

@@ -1,8 +1,8 @@
 /*
- * Completion ids of MSG_ZEROCOPY (Linux Documentation/networking/msg_zerocopy.rst): the kernel numbers
- * the successful zero-copy send calls of a socket from 0 modulo 2^32 and reports inclusive ranges of
- * numbers whose pages it no longer reads, late, coalesced and in any order. This tracker says which
- * calls are over. Pure; one per lane.
+ * Completion ids of MSG_ZEROCOPY (Linux Documentation/networking/msg_zerocopy.rst): the kernel
+ * numbers the successful zero-copy send calls of a socket from 0 modulo 2^32 and reports inclusive
+ * ranges of numbers whose pages it no longer reads, late, coalesced and in any order. This tracker
+ * says which calls are over. Pure; one per lane.
  */
 #ifndef TCP_ZEROCOPY_H
 #define TCP_ZEROCOPY_H
@@ -16,9 +16,10 @@
 struct tcp_zerocopy {
     uint32_t next;  /* the number of the next call */
     uint32_t floor; /* every call before this one is over */
-    uint64_t over[TCP_ZEROCOPY_WINDOW / 64]; /* bit n % WINDOW: call n, floor <= n < next, is over */
-    uint64_t sends;  /* calls so far */
-    uint64_t copied; /* calls for which the kernel copied all the same */
+    uint64_t
+        over[TCP_ZEROCOPY_WINDOW / 64]; /* bit n % WINDOW: call n, floor <= n < next, is over */
+    uint64_t sends;                     /* calls so far */
+    uint64_t copied;                    /* calls for which the kernel copied all the same */
 };
 
 /* `first` is 0 for a new socket; a test may start elsewhere. */
@@ -31,8 +32,8 @@ bool tcp_zerocopy_full(const struct tcp_zerocopy *zerocopy);
 uint32_t tcp_zerocopy_sent(struct tcp_zerocopy *zerocopy);
 
 /*
- * The kernel reported calls lo to hi, both included. Returns how many. -ERANGE, and nothing changes,
- * when one of them was never made or was reported before.
+ * The kernel reported calls lo to hi, both included. Returns how many. -ERANGE, and nothing
+ * changes, when one of them was never made or was reported before.
  */
 int tcp_zerocopy_complete(struct tcp_zerocopy *zerocopy, uint32_t lo, uint32_t hi, bool copied);
 

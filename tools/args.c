@@ -100,10 +100,8 @@ enum args_next args_take(struct args *args, int option, const char *value, const
     case ARGS_SET:
         return set(args, value, outcome);
     case ARGS_LISTEN:
-        args->listen = true;
         return set_address(args, "listen", value, outcome);
     case ARGS_CONNECT:
-        args->connect = true;
         return set_address(args, "connect", value, outcome);
     case ARGS_STATS:
         return value_seconds("--stats", value, &args->stats_ns, outcome) == TOOL_OK ? ARGS_RUN
@@ -178,12 +176,6 @@ enum args_next args_complete(struct args *args, struct outcome *outcome)
 
     if (args->report && !check_report(args->report, outcome)) {
         args->report = NULL; /* said; the end of the run need not say it again */
-        return ARGS_DONE;
-    }
-    if (args->listen && args->connect) {
-        outcome_fail(outcome, TOOL_USAGE,
-                     "--listen and --connect were both given; a %s does one of the two",
-                     args->role);
         return ARGS_DONE;
     }
     if (embar_config_check(args->config, &diag) != 0)

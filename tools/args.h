@@ -19,7 +19,6 @@ struct args {
     const char *config_path;     /* borrowed from argv; NULL: the shipped defaults */
     const char *report;          /* borrowed; a path, "-" for stdout, or NULL */
     uint64_t stats_ns;           /* interval of --stats; 0: none */
-    bool listen, connect;        /* which of the two was given */
     bool print_config;
     bool quiet;
 };

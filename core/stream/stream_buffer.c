@@ -33,11 +33,6 @@ int stream_buffer_open(struct stream_buffer *buffer, struct endpoint *endpoint, 
     buffer->on[owner] = on;
     embar_buffer_info(on, &buffer->info);
     buffer->addr = buffer->info.addr;
-    log_line(buffer->info.reason[0] ? EMBAR_LOG_WARN : EMBAR_LOG_INFO,
-             "buffer of %zu MiB: %zu %s pages of %zu KiB on NUMA node %d%s%s",
-             buffer->info.size_bytes >> 20, buffer->info.page_count,
-             memory_kind_name(buffer->info.kind), buffer->info.page_bytes >> 10,
-             buffer->info.numa_node, buffer->info.reason[0] ? "; " : "", buffer->info.reason);
     return 0;
 }
 

@@ -61,8 +61,8 @@ struct backend_link_ops {
     /* Begins an orderly end: deliver accepted sends, finish or cancel writes, then report
      * core_link_down. Called once, in any state but down. */
     void (*disconnect)(struct embar_link *link);
-    /* Drops the connection at once, in any state but down, also after disconnect: reports every write
-     * with -ECANCELED (or leaves that to core) and core_link_down before it returns. */
+    /* Drops the connection at once, in any state but down, also after disconnect: reports every
+     * write with -ECANCELED (or leaves that to core) and core_link_down before it returns. */
     void (*abort)(struct embar_link *link);
     /* Frees the private area's resources. The link is down, its LINK_DOWN has been polled. */
     void (*destroy)(struct embar_link *link);

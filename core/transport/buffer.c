@@ -47,7 +47,7 @@ static int create(struct embar_transport *transport, const struct memory *memory
         return rc;
     }
     transport->buffer_count++;
-    log_info("buffer %" PRIu64 ": %zu bytes, %s pages: %zu of %zu bytes%s%s", b->id,
+    log_debug("buffer %" PRIu64 ": %zu bytes, %s pages: %zu of %zu bytes%s%s", b->id,
              b->memory.size_bytes, memory_kind_name(b->memory.kind), b->memory.page_count,
              b->memory.page_bytes, b->memory.reason[0] != '\0' ? ": " : "", b->memory.reason);
     *buffer = b;

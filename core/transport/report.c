@@ -68,7 +68,7 @@ void core_link_up(struct embar_link *link)
         return;
     }
     if (link->state == LINK_UP) { /* else it crossed a disconnect */
-        log_info("link %" PRIu64 ": %s to %s is up", link->id, link->transport->caps.name,
+        log_debug("link %" PRIu64 ": %s to %s is up", link->id, link->transport->caps.name,
                  link->peer);
         transport_push(link->transport, &event);
     }
@@ -137,7 +137,7 @@ static void go_down(struct embar_link *link, int status)
         link->transport->unseen_down++;
         return;
     }
-    log_info("link %" PRIu64 ": down: %s", link->id, link->reason);
+    log_debug("link %" PRIu64 ": down: %s", link->id, link->reason);
     transport_push(link->transport, &event);
 }
 

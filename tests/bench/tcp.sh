@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# TCP over loopback against iperf3, in one interleaved run: every round runs every case once, each
-# group of cases right after iperf3 with the same pinning, and the ratio is taken within the round.
-# Sender on core 0, receiver on core 1, cubic on both, so that like is compared with like.
+# TCP over loopback against iperf3, in one interleaved run: every round runs every case once, three at
+# a time right after iperf3 with and without -Z, and a ratio is taken only against those two. Sender
+# on core 0, receiver on core 1, cubic on both, so that like is compared with like.
 #
 #   tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER]
 #
@@ -40,11 +40,11 @@ clean_up()
     rm -rf "$work"
 }
 
-# One line of runs.jsonl: a case, the round and its group, and the figures.
-record() # CASE GROUP ROUND JSON
+# One line of runs.jsonl: a case, its group, which iperf3 runs it is compared with, and the figures.
+record() # CASE JSON
 {
-    jq -c --arg case "$1" --arg group "$2" --argjson round "$3" \
-        '{case: $case, group: $group, round: $round} + .' <<<"$4" >>"$work/runs.jsonl"
+    jq -c --arg case "$1" --arg group "$group" --arg round "$round" --arg beside "$beside" \
+        '{case: $case, group: $group, round: $round, beside: $beside} + .' <<<"$2" >>"$work/runs.jsonl"
 }
 
 # Waits until something listens on the port, by the kernel's own table.
@@ -63,17 +63,17 @@ wait_listening()
 }
 
 # iperf3's CPU figures are percentages of its run time.
-run_iperf() # CASE GROUP ROUND FLAG...
+run_iperf() # CASE FLAG...
 {
-    local case=$1 group=$2 round=$3 json
-    shift 3
+    local case=$1 json
+    shift
     iperf3 -s -1 -p $port -A 1 >/dev/null 2>&1 &
     children=($!)
     wait_listening
     json=$(timeout $((seconds + 20)) iperf3 -c 127.0.0.1 -p $port -A 0 -C cubic -l 1M -t "$seconds" -J "$@")
     wait "${children[0]}" || fail "the iperf3 server failed"
     children=()
-    record "$case" "$group" "$round" "$(jq '.end | {
+    record "$case" "$(jq '.end | {
         gbps: (.sum_received.bits_per_second / 8e9),
         sender_cpu: (.cpu_utilization_percent.host_total / 100 * .sum_sent.seconds
             / (.sum_sent.bytes / 1e9)),
@@ -81,20 +81,20 @@ run_iperf() # CASE GROUP ROUND FLAG...
             / (.sum_received.bytes / 1e9))}' <<<"$json")"
 }
 
-run_embar() # CASE GROUP ROUND SIZE ACK MODE CHECKSUM
+run_embar() # SIZE MODE CHECKSUM ACK
 {
-    local case=$1 group=$2 round=$3
-    local settings=(--set "ack=$5" --set "tcp.send_mode=$6" --set "checksum=$7"
+    local case="$2, checksum $3, ack $4"
+    local settings=(--set "tcp.send_mode=$2" --set "checksum=$3" --set "ack=$4"
         --set tcp.congestion_control=cubic)
     taskset -c 1 "$bin/embar-sub" "${settings[@]}" --listen 127.0.0.1:$port -o null -q --once \
         --report "$work/sub.json" &
     children=($!)
     wait_listening
     taskset -c 0 "$bin/embar-pub" "${settings[@]}" --connect 127.0.0.1:$port -q --generate \
-        --size "$4" --duration "$seconds" --flush-level consumed --report "$work/pub.json"
+        --size "$1" --duration "$seconds" --flush-level consumed --report "$work/pub.json"
     wait "${children[0]}" || fail "embar-sub failed in case $case"
     children=()
-    record "$case" "$group" "$round" "$(jq -s '.[0] as $p | .[1] as $s | {
+    record "$case" "$(jq -s '.[0] as $p | .[1] as $s | {
         gbps: $p.rate_gbps_consumed, sent: $p.rate_gbps_sent, placed: $p.rate_gbps_placed,
         consumed: $p.rate_gbps_consumed, messages_per_s: ($p.messages / $p.seconds),
         latency_p50_us: $p.latency_us.p50, latency_p99_us: $p.latency_us.p99,
@@ -105,16 +105,16 @@ run_embar() # CASE GROUP ROUND SIZE ACK MODE CHECKSUM
         "$work/pub.json" "$work/sub.json")"
 }
 
-run_group() # ROUND NAME SIZE
+run_group() # NAME SIZE
 {
-    local round=$1 group=$2 size=$3 ack mode checksum
-    run_iperf "iperf3" "$group" "$round"
-    run_iperf "iperf3 -Z" "$group" "$round" -Z
+    local group=$1 mode checksum ack
     for mode in copy zerocopy; do
         for checksum in none crc32c; do
+            local beside="$mode $checksum"
+            run_iperf "iperf3"
+            run_iperf "iperf3 -Z" -Z
             for ack in sent placed consumed; do
-                run_embar "$mode, checksum $checksum, ack $ack" "$group" "$round" \
-                    "$size" "$ack" "$mode" "$checksum"
+                run_embar "$2" $mode $checksum $ack
             done
         done
     done
@@ -132,7 +132,7 @@ host_facts()
           iperf3: $iperf, rounds: $rounds, seconds_per_run: $seconds}'
 }
 
-# Medians over the rounds; ratios are medians of each round's ratio to iperf3 in its own group.
+# Medians over the rounds; ratios are medians of each run's ratio to the iperf3 run beside it.
 summarise()
 {
     jq -s --slurpfile facts "$work/facts.json" '
@@ -141,7 +141,7 @@ summarise()
             else (.[length / 2 - 1] + .[length / 2]) / 2 end;
         . as $runs |
         def base($case; $run): first($runs[] | select(.case == $case and .group == $run.group
-            and .round == $run.round) | .gbps);
+            and .round == $run.round and .beside == $run.beside) | .gbps);
         {facts: $facts[0],
          cases: (group_by([.group, (.case | startswith("iperf3") | not), .case]) | map({
             group: .[0].group, case: .[0].case, runs: length,
@@ -191,8 +191,8 @@ hugepages_reserve 512
 host_facts >"$work/facts.json"
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
-    run_group "$round" "2 MiB batches, one message each" $full_batch
-    run_group "$round" "4 KiB messages in 2 MiB batches" 4096
+    run_group "2 MiB batches, one message each" $full_batch
+    run_group "4 KiB messages in 2 MiB batches" 4096
 done
 summarise
 print_tables

@@ -198,6 +198,7 @@ static void test_bad_writes_are_refused_at_the_call(void **state)
     struct joined joined = world_join(world);
     struct window window = world_window(world, &joined, 65536);
     struct embar_buffer *remote_only = side_buffer(&world->client, 4096, EMBAR_ACCESS_REMOTE);
+    struct embar_buffer *foreign = side_buffer(&world->server, 4096, 0);
     const struct embar_write good = {.buffer = window.source, .len_bytes = 16, .key = window.key};
     const size_t max = embar_transport_caps(world->client.transport)->max_write_bytes;
     struct embar_write bad[] = {good, good, good, good, good, good, good, good, good, good, good};
@@ -211,7 +212,7 @@ static void test_bad_writes_are_refused_at_the_call(void **state)
     bad[6].remote_offset = UINT64_MAX - 7;
     bad[7].key.size = 15;
     bad[8].buffer = NULL;
-    bad[9].buffer = window.target; /* of another transport */
+    bad[9].buffer = foreign; /* of another transport */
     bad[10].buffer = remote_only;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(end_write(joined.client, &bad[i]), -EINVAL);

@@ -59,7 +59,7 @@ check_c()
 
 check_cpp()
 {
-    cmake -S "$here/cpp" -B "$work/build" -DCMAKE_PREFIX_PATH="$root" >/dev/null
+    cmake -G Ninja -S "$here/cpp" -B "$work/build" -DCMAKE_PREFIX_PATH="$root" >/dev/null
     cmake --build "$work/build" >/dev/null
     "$work/build/consumer"
 }

@@ -56,7 +56,7 @@ await() { # WHAT COMMAND...
 }
 
 logged() { # NAME REGEX
-    grep -qE "$2" "$work/$1.log"
+    grep -qsE -- "$2" "$work/$1.log"
 }
 
 is_gone() { # NAME
@@ -68,7 +68,8 @@ start() { # NAME COMMAND...
     local name=$1 in=/dev/null
     shift
     [[ -e $work/$name.in ]] && in=$work/$name.in
-    rm -f "$work/$name".{out,log,json} # of an earlier one of that name
+    rm -f "$work/$name".{out,json} # of an earlier one of that name
+    : >"$work/$name.log"
     "$@" <"$in" >"$work/$name.out" 2>"$work/$name.log" &
     pids[$name]=$!
 }
@@ -164,5 +165,5 @@ expect_refusal() { # NAME STATUS REGEX COMMAND...
     ((status == wanted)) || fail "$name ended with $status, not $wanted"
     lines=$(wc -l <"$work/$name.log")
     ((lines == 1)) || fail "$name said $lines lines, not one sentence"
-    grep -qE "$regex" "$work/$name.log" || fail "$name did not say '$regex'"
+    grep -qE -- "$regex" "$work/$name.log" || fail "$name did not say '$regex'"
 }

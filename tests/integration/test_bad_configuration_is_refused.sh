@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is wrong with a configuration or a command line is said in one sentence, with exit status 2, by
 # both tools and before anything is opened.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 config() { # LINES: writes $work/c.yaml
@@ -32,7 +33,7 @@ for tool in "$pub" "$sub"; do
     refused 'batch\.sice' --set batch.sice=1
     refused "batch\\.size: 'x' is not a size" --set batch.size=x
     refused 'KEY=VALUE|=' --set batch.size
-    refused 'both given' --listen 127.0.0.1:0 --connect 127.0.0.1:1
+    refused '(publisher|subscriber)\.(connect|listen) and .*(connect|listen)' --listen 127.0.0.1:0 --connect 127.0.0.1:1
     refused '--nonsense is no option; see embar-(pub|sub) --help' --nonsense
     refused '-Z is no option' -Z
     refused '--report needs a value' --report

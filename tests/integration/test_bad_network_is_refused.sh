@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What cannot be reached or must not be joined: one sentence, and exit status 3.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 # No such host (.invalid never resolves: RFC 6761), and a bad form of address.

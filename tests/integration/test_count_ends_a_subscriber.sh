@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # --count: just so many messages, whether the publisher has as many, more, or fewer.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 seq 1 1000 >"$work/lines"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Connections that are reset in mid-stream, several times, come back, and nothing is lost or doubled.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 random_file "$work/sent" 60000001

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A byte that changes on its way is found by the checksum; the batch is sent again and what arrives is
 # right. Without the checksum it gets through: that is what the checksum is for.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 random_file "$work/sent" 30000001

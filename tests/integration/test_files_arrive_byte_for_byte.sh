@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real files with the shipped configuration: libraries and programs of this machine, random bytes, and
 # many small files, one after the other, arrive as the same bytes.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 small=() # the defaults: 256 MiB buffers, 2 MiB batches
 

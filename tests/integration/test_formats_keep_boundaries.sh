@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Lines and records: what goes in as a message comes out as one, at every size there is.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 limit=$((2 * 1024 * 1024 - 64 - 4)) # a slot less the batch header and one message header

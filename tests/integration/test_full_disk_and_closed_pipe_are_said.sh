@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What becomes of output that cannot be written: a sentence with the number of bytes that were, exit
 # status 1, and what was written stays.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 random_file "$work/sent" 30000001

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Generated messages of every awkward size verify; a damaged and a missing one are found and named.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 limit=$((2 * 1024 * 1024 - 64 - 4))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # --help, --version and --print-config answer; every option that --help names is in the man page, and
 # the other way round; the effective configuration can be read back.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 for tool in embar-pub embar-sub; do

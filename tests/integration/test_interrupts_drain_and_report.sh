@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SIGINT and SIGTERM: what was published arrives, the report is written, and the exit status says
 # whether something was left out.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 # A publisher without an end is ended, and nothing is missing.
@@ -47,6 +48,28 @@ expect_end pub 3
 wait "$seq_pid"
 last=$(tail -n 1 "$work/got")
 seq 1 "$last" | cmp - "$work/got" || fail "the output has a gap"
+
+# A second one ends at once: a publisher whose subscriber takes nothing any more, and a subscriber whose
+# output takes nothing.
+mkfifo "$work/full"
+exec 9<>"$work/full"
+random_file "$work/sent" 40000000
+start_sub sub -o "$work/full"
+start pub "$pub" --connect "$address" "${small[@]}" -i "$work/sent" --stats 0.05 --report "$work/pub.json"
+stalled() { (($(grep -c 'sent 0.000, placed 0.000, consumed 0.000' "$work/pub.log") >= 3)); }
+await "the publisher to stall" stalled
+kill -INT "${pids[pub]}"
+lines=$(wc -l <"$work/pub.log")
+more_lines() { (($(wc -l <"$work/pub.log") >= lines + 3)); }
+await "the publisher to drain in vain" more_lines
+kill -INT "${pids[pub]}"
+expect_end pub 1
+expect_report pub '.error | test("interrupted before all that was published had been consumed")'
+kill -INT "${pids[sub]}"
+kill -TERM "${pids[sub]}" # another signal, so that the two are not taken for one
+expect_end sub 1
+exec 9>&-
+expect_report sub '.error | test("interrupted while writing .*, after [0-9]+ bytes")'
 
 # While nobody has joined there is nothing to drain.
 start_pub pub --generate --size 1 --duration 10

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The same over IPv6.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 grep -q '^0*1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no ::1"

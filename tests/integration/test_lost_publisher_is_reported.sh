@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A publisher that is killed: its subscriber ends with 1, and says that it was lost.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 start_sub sub --once --verify --set reconnect_timeout=300ms

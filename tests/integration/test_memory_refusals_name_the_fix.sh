@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Huge pages that are required and not there: one sentence with cause and fix. A process that may lock
 # no memory streams all the same, zero-copy asked for or not.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 free_kib=$(awk '/^HugePages_Free:/ {n = $2} /^Hugepagesize:/ {print n * $2}' /proc/meminfo)

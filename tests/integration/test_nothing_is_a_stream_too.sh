@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # No message at all: an empty file, an empty pipe and a generator that makes none end well on both sides.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 : >"$work/empty"

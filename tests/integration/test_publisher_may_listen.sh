@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Either side may listen: here the publisher does, and the subscriber connects.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 random_file "$work/sent" 30000001

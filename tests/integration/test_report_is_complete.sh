@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The report has every field that is promised, with its type, from both tools; it replaces an old one
 # whole, follows a link, and goes to standard output with "-".
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 shape='def n: type == "number"; def s: type == "string";

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A subscriber that is stopped stalls its publisher: no message is lost, no memory grows, and when it
 # goes on, everything arrives.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 resident() { # NAME: resident bytes, huge pages included

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Ten million messages of 16 bytes, each checked for number and contents.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 start_sub sub --once --verify

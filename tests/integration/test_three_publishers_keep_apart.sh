@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Three publishers at once into one subscriber, whose output is a directory: a file for each publisher,
 # named by its session id, each with just what that publisher sent.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 mkdir "$work/got"

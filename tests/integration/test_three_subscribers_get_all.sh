@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # One publisher, three subscribers at once: each gets every byte.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 random_file "$work/sent" 40000001

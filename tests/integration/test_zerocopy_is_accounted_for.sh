@@ -2,6 +2,7 @@
 # Honesty about zero-copy: across loopback the kernel copies whatever is asked of it. Left to itself the
 # publisher finds out and copies instead, and says so; forced to zero-copy it reports every send as the
 # kernel reported it.
+# shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
 run() { # NAME OPTION...

@@ -73,7 +73,7 @@ make_root() {
 
 mount_shares() {
     case $cwd in
-    /tmp/* | /run/*) # hidden by the guest's own, so show it where the caller expects it
+    /tmp/* | /run/* | /dev/shm/*) # hidden by the guest's own, so show it where the caller expects it
         mkdir -p "/root$cwd"
         mount -o bind "/host$cwd" "/root$cwd"
         ;;
@@ -137,6 +137,7 @@ run_command() {
     echo "$command_pid" >/command.pid
     wait "$command_pid" 2>/dev/null
     status=$?
+    : >/command.ended
     kill -KILL "-$command_pid" 2>/dev/null
     exec 4>&- 5>&-
     tries=0
@@ -146,6 +147,12 @@ run_command() {
     done
     sync
     echo "exit $status" >&3
+}
+
+signal_command() { # NAME: to its process group, which is there a moment after the command
+    until kill "-$1" "-$(cat /command.pid)" || [ -e /command.ended ]; do
+        sleep 0.05
+    done 2>/dev/null
 }
 
 run_action() { # id, command in base64
@@ -164,7 +171,7 @@ serve() {
         case $verb in
         ping) until ping -c 1 -W 1 "$id" >/dev/null; do :; done && echo pinged >&3 ;;
         start) run_command & ;;
-        signal) kill "-$id" "-$(cat /command.pid)" ;;
+        signal) signal_command "$id" & ;;
         exec) run_action "$id" "$rest" & ;;
         ack) [ ! -p "/root/run/lab/reply/$id" ] || echo "$rest" 1<>"/root/run/lab/reply/$id" ;;
         esac

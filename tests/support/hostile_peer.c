@@ -388,6 +388,9 @@ static void handle_message(const struct embar_event *event)
         say_start(0);
         peer.lie->tell();
         break;
+    case CONTROL_FINISHED: /* to a publisher, whose turn it is to end the link */
+        embar_link_disconnect(peer.link);
+        break;
     case CONTROL_FINISH:
         if (due(AT_FINISH))
             peer.lie->tell();

@@ -419,7 +419,7 @@ static void test_config_printed_says_where_each_value_came_from(void **state)
         "\nprogress: adaptive                       # default\n",
     };
     static const char *const back[] = {
-        "\n  connect: b:2                           # command line\n",
+        "\n  connect: [\"b:2\", \"c:3\"]                # command line\n",
         "\n  listen: \"\"                             # replaced by publisher.connect\n",
     };
     struct embar_config *config = fresh_config();
@@ -429,7 +429,7 @@ static void test_config_printed_says_where_each_value_came_from(void **state)
     set_good(config, "demo.names=x,y");
     assert_printed(config, lines, sizeof(lines) / sizeof(lines[0]));
     /* The replaced one comes back, and then the other is the replaced one. */
-    set_good(config, "publisher.connect=b:2");
+    set_good(config, "publisher.connect=b:2,c:3");
     assert_printed(config, back, sizeof(back) / sizeof(back[0]));
     embar_config_destroy(config);
     (void)state;

@@ -73,7 +73,7 @@ static void test_crc32c_goes_on_from_where_it_was(void **state)
 static void test_crc32c_of_more_than_an_int_counts(void **state)
 {
     /* Longer than the library below can be told at once. Pages never written to cost no memory. */
-    size_t len = ((size_t)1 << 31) + 4097;
+    size_t len = ((size_t)1 << 32) + 4097;
     uint8_t *bytes =
         mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 

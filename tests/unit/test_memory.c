@@ -58,6 +58,19 @@ static void test_memory_ordinary_is_rounded_up_to_a_page_and_ordinary(void **sta
     memory_free(&memory);
 }
 
+static void test_memory_ordinary_has_no_huge_page_even_where_one_would_fit(void **state)
+{
+    struct memory memory = alloc(16 * MIB, EMBAR_HUGEPAGES_NEVER);
+    struct memory_pages pages;
+
+    (void)state;
+    assert_int_equal(memory_probe_pages("/proc/self/smaps", memory.addr, memory.size_bytes, &pages),
+                     0);
+    assert_int_equal(pages.thp_bytes, 0);
+    assert_int_equal(pages.resident_bytes, memory.size_bytes);
+    memory_free(&memory);
+}
+
 static void test_memory_is_populated_and_zero(void **state)
 {
     (void)state;
@@ -128,6 +141,10 @@ static void test_memory_ends_at_a_guard_page(void **state)
     char *start = memory.addr;
 
     (void)state;
+    /* Its own ones, and not by luck a hole or a neighbour's. */
+    assert_true((char *)memory.map_addr + page_bytes() <= start);
+    assert_true((char *)memory.map_addr + memory.map_bytes >=
+                start + memory.size_bytes + page_bytes());
     assert_false(child_succeeds(touch, start + memory.size_bytes));
     assert_false(child_succeeds(touch, start - 1));
     memory_free(&memory);
@@ -170,21 +187,6 @@ static void test_memory_of_no_or_absurd_size_is_refused(void **state)
     assert_int_equal(memory_alloc(0, EMBAR_HUGEPAGES_NEVER, -1, &memory, &diag), -EINVAL);
     assert_int_equal(memory_alloc(SIZE_MAX, EMBAR_HUGEPAGES_PREFER, -1, &memory, &diag), -EINVAL);
     assert_int_equal(memory.size_bytes, 7);
-}
-
-static void test_memory_beyond_what_the_system_has_is_an_error(void **state)
-{
-    struct memory memory = {.size_bytes = 7};
-    struct embar_diag diag = {0};
-
-    (void)state;
-    /* 1 PiB. Were it tried, the out-of-memory killer would come. */
-    for (enum embar_hugepages how = EMBAR_HUGEPAGES_PREFER; how <= EMBAR_HUGEPAGES_NEVER;
-         how += 2) {
-        assert_int_equal(memory_alloc((size_t)1 << 50, how, -1, &memory, &diag), -ENOMEM);
-        assert_non_null(strstr(diag.text, "available"));
-        assert_int_equal(memory.size_bytes, 7);
-    }
 }
 
 static void test_memory_bound_to_a_node_lies_there(void **state)
@@ -359,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_ordinary_is_rounded_up_to_a_page_and_ordinary),
+        cmocka_unit_test(test_memory_ordinary_has_no_huge_page_even_where_one_would_fit),
         cmocka_unit_test(test_memory_is_populated_and_zero),
         cmocka_unit_test(test_memory_required_comes_in_hugetlb_pages_or_says_the_pool_is_short),
         cmocka_unit_test(test_memory_preferred_says_why_it_is_not_hugetlb),
@@ -366,7 +369,6 @@ int main(void)
         cmocka_unit_test(test_memory_is_not_inherited_across_fork),
         cmocka_unit_test(test_memory_freed_is_unmapped_whole),
         cmocka_unit_test(test_memory_of_no_or_absurd_size_is_refused),
-        cmocka_unit_test(test_memory_beyond_what_the_system_has_is_an_error),
         cmocka_unit_test(test_memory_bound_to_a_node_lies_there),
         cmocka_unit_test(test_memory_on_a_node_that_is_not_there_is_refused),
         cmocka_unit_test(test_memory_logs_what_was_obtained),

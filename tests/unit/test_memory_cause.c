@@ -126,6 +126,20 @@ static void test_cause_node_short_names_its_file(void **state)
         "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
 }
 
+static void test_cause_node_short_comes_before_a_pool_that_is_short_as_well(void **state)
+{
+    struct memory_facts facts = plenty();
+
+    (void)state;
+    facts.pool_total = facts.pool_free = facts.node_total = facts.node_free = 3;
+    facts.node = 1;
+    facts.node_exists = true;
+    hugetlb_cause(
+        &facts, 256 * MIB, MEMORY_CAUSE_NODE,
+        "NUMA node 1 has 3 of the 128 free pages of 2 MiB that are needed; run: echo 128 > "
+        "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages");
+}
+
 static void test_cause_allowed_nodes_short(void **state)
 {
     struct memory_facts facts = plenty();
@@ -159,9 +173,10 @@ static void test_cause_that_the_facts_do_not_show_is_not_made_up(void **state)
     struct memory_facts facts = plenty();
 
     (void)state;
-    hugetlb_cause(&facts, 256 * MIB, MEMORY_CAUSE_UNKNOWN,
-                  "the kernel says 'Cannot allocate memory' though 180 of the 128 pages of 2 MiB "
-                  "that are needed are free; if another process had taken them, try again");
+    hugetlb_cause(
+        &facts, 256 * MIB, MEMORY_CAUSE_UNKNOWN,
+        "the kernel says 'Cannot allocate memory', though 180 pages of 2 MiB are free and "
+        "128 are needed; try again, another process may have held them");
 }
 
 static void test_cause_of_missing_transparent_huge_pages(void **state)
@@ -270,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_cause_kernel_without_hugetlb),
         cmocka_unit_test(test_cause_cgroup_limit_names_its_file),
         cmocka_unit_test(test_cause_node_short_names_its_file),
+        cmocka_unit_test(test_cause_node_short_comes_before_a_pool_that_is_short_as_well),
         cmocka_unit_test(test_cause_allowed_nodes_short),
         cmocka_unit_test(test_cause_address_space),
         cmocka_unit_test(test_cause_that_the_facts_do_not_show_is_not_made_up),

@@ -221,7 +221,7 @@ static void test_facts_find_the_cgroup_v2_limit(void **state)
     (void)state;
     fixture_root_put(&root, "/proc/self/mountinfo",
                      "23 1 0:21 / / rw - ext4 /dev/vda rw\n" V2_MOUNT);
-    fixture_root_put(&root, "/proc/self/cgroup", "0::/app/web\n");
+    fixture_root_put(&root, "/proc/self/cgroup", "1:name=systemd:/elsewhere\n0::/app/web\n");
     fixture_root_put(&root, "/cg/app/web/hugetlb.2MB.max", "67108864\n");
     fixture_root_put(&root, "/cg/app/web/hugetlb.2MB.current", "2097152\n");
     fixture_root_put(&root, "/cg/app/web/memory.max", "134217728\n");
@@ -270,6 +270,7 @@ static void test_facts_find_the_cgroup_v1_limit(void **state)
 {
     (void)state;
     fixture_root_put(&root, "/proc/self/mountinfo",
+                     "34 31 0:31 / /cg1/wrong rw - cgroup cgroup rw,memory_recursiveprot\n"
                      "35 31 0:32 / /cg1/memory rw - cgroup cgroup rw,memory\n"
                      "36 31 0:33 / /cg1/huge rw - cgroup cgroup rw,hugetlb\n" V2_MOUNT);
     fixture_root_put(&root, "/proc/self/cgroup", "5:hugetlb:/box\n4:cpu,memory:/other\n0::/app\n");

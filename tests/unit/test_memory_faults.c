@@ -29,18 +29,17 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* From now on the call returns -`error` (0: does nothing and returns 0) when `argument`, masked, is
- * `value`. */
-static int fail_call(int call, unsigned argument, uint32_t mask, uint32_t value, int error)
+/* From now on `action` is taken on the call when the 32 bits at `offset` of its seccomp_data,
+ * masked, are `value`. */
+static int filter_call(int call, size_t offset, uint32_t mask, uint32_t value, uint32_t action)
 {
-    uint32_t low_half = (uint32_t)(offsetof(struct seccomp_data, args) + 8 * argument);
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 4),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_half),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
@@ -48,6 +47,14 @@ static int fail_call(int call, unsigned argument, uint32_t mask, uint32_t value,
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return -1;
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* The call returns -`error` (0: does nothing and returns 0) when `argument`, masked, is `value`. */
+static int fail_call(int call, unsigned argument, uint32_t mask, uint32_t value, int error)
+{
+    size_t low_half = offsetof(struct seccomp_data, args) + 8 * argument;
+
+    return filter_call(call, low_half, mask, value, SECCOMP_RET_ERRNO | (uint32_t)error);
 }
 
 static int fail_hugetlb_map(void)
@@ -223,6 +230,29 @@ static void test_memory_that_cannot_be_filled_is_an_error_and_leaves_nothing_map
         assert_true(child_succeeds(populate_refused, &how));
 }
 
+/* A kernel that overcommits maps more than there is, and its out-of-memory killer comes at
+ * populating: such a size must not even be mapped. */
+static int never_map_1_pib(void *unused)
+{
+    struct memory memory = {.size_bytes = 7};
+    struct embar_diag diag = {0};
+    size_t pib = (size_t)1 << 50, length_high = offsetof(struct seccomp_data, args) + 8 + 4;
+
+    (void)unused;
+    CHILD_CHECK(filter_call(SYS_mmap, length_high, UINT32_MAX, (uint32_t)(pib >> 32),
+                            SECCOMP_RET_KILL_PROCESS) == 0);
+    CHILD_CHECK(memory_alloc(pib, EMBAR_HUGEPAGES_NEVER, -1, &memory, &diag) == -ENOMEM);
+    CHILD_CHECK_SAYS(diag.text, "of memory available and 1048576 GiB are needed");
+    CHILD_CHECK(memory.size_bytes == 7);
+    return 0;
+}
+
+static void test_memory_beyond_what_the_system_has_is_an_error_before_it_is_mapped(void **state)
+{
+    (void)state;
+    assert_true(child_succeeds(never_map_1_pib, NULL));
+}
+
 /* ---- kernels of before, and containers ---------------------------------------------------------
  */
 
@@ -319,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_memory_on_a_kernel_without_thp_is_ordinary),
         cmocka_unit_test(test_memory_required_takes_no_other_pages),
         cmocka_unit_test(test_memory_that_cannot_be_filled_is_an_error_and_leaves_nothing_mapped),
+        cmocka_unit_test(test_memory_beyond_what_the_system_has_is_an_error_before_it_is_mapped),
         cmocka_unit_test(test_memory_is_populated_by_kernels_without_the_advice),
         cmocka_unit_test(test_memory_populated_by_the_kernel_fails_where_a_write_would_be_a_signal),
         cmocka_unit_test(test_memory_that_may_not_be_bound_is_an_error_and_not_placed_elsewhere),

@@ -1,4 +1,5 @@
-/* Frame headers go over the wire as documented, and no header that breaks a rule passes the checks. */
+/* Frame headers go over the wire as documented, and no header that breaks a rule passes the checks.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +26,9 @@ static struct tcp_frame a_write(uint64_t offset, uint32_t len)
 static void test_frame_lies_on_the_wire_as_documented(void **state)
 {
     static const uint8_t expected[TCP_FRAME_BYTES] = {
-        0x45, 0x42, 1,    4,    0,    0,    0,    0,    0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01,
-        0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x24, 0x23, 0x22, 0x21, 0x34, 0x33, 0x32, 0x31,
+        0x45, 0x42, 1,    4,    0,    0,    0,    0,    0x08, 0x07, 0x06,
+        0x05, 0x04, 0x03, 0x02, 0x01, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13,
+        0x12, 0x11, 0x24, 0x23, 0x22, 0x21, 0x34, 0x33, 0x32, 0x31,
     };
     struct tcp_frame frame = {.type = TCP_FRAME_WRITE,
                               .key = 0x0102030405060708,
@@ -73,7 +75,8 @@ static void test_frame_of_an_unknown_type_is_refused(void **state)
     for (unsigned type = 0; type < 256; type++) {
         tcp_frame_pack(&frame, bytes);
         bytes[3] = (uint8_t)type;
-        assert_int_equal(tcp_frame_unpack(bytes, &back, NULL), type >= 1 && type <= 6 ? 0 : -EPROTO);
+        assert_int_equal(tcp_frame_unpack(bytes, &back, NULL),
+                         type >= 1 && type <= 6 ? 0 : -EPROTO);
     }
 }
 

@@ -148,12 +148,14 @@ static void test_tracker_agrees_with_a_model_over_many_random_schedules(void **s
             continue;
         lo = all_over + (uint32_t)rand() % span;
         if (over[lo]) {
-            assert_int_equal(tcp_zerocopy_complete(&tracker, first + lo, first + lo, false), -ERANGE);
+            assert_int_equal(tcp_zerocopy_complete(&tracker, first + lo, first + lo, false),
+                             -ERANGE);
             continue;
         }
         for (hi = lo; hi + 1 < sent && !over[hi + 1] && rand() % 4; hi++)
             continue;
-        assert_int_equal(tcp_zerocopy_complete(&tracker, first + lo, first + hi, false), hi - lo + 1);
+        assert_int_equal(tcp_zerocopy_complete(&tracker, first + lo, first + hi, false),
+                         hi - lo + 1);
         memset(over + lo, 1, hi - lo + 1);
         while (all_over < sent && over[all_over])
             all_over++;

@@ -293,6 +293,35 @@ static void test_progress_is_made_only_when_there_is_room_for_events(void **stat
     assert_int_equal(embar_poll(scene.transport, events, 0), -EINVAL);
 }
 
+static void test_a_link_stays_until_its_link_down_has_been_polled(void **state)
+{
+    (void)state;
+    report_message(scene.link);
+    report_down(scene.link);
+    assert_int_equal(embar_link_close(scene.link), -EBUSY);
+    assert_int_equal(embar_poll(scene.transport, events, 1), 1); /* the message */
+    assert_int_equal(embar_link_close(scene.link), -EBUSY);
+    assert_int_equal(embar_poll(scene.transport, events, 1), 1);
+    assert_int_equal(events[0].type, EMBAR_EVENT_LINK_DOWN);
+    assert_int_equal(embar_link_close(scene.link), 0);
+    scene.link = NULL;
+}
+
+static void test_polling_gives_the_cells_of_messages_back(void **state)
+{
+    const void *first[2] = {NULL, NULL};
+
+    (void)state;
+    for (unsigned round = 0; round < 100; round++) {
+        assert_int_equal(poll_with(report_message, scene.link), 1);
+        assert_memory_equal(events[0].data, "hello", 5);
+        if (round < 2)
+            first[round] = events[0].data;
+        else
+            assert_true(events[0].data == first[0] || events[0].data == first[1]);
+    }
+}
+
 static void test_descriptor_and_arm_are_the_backends(void **state)
 {
     (void)state;
@@ -362,6 +391,8 @@ int main(void)
         SCENE_TEST(test_failures_of_a_backend_leave_nothing_behind),
         SCENE_TEST(test_the_exposure_is_void_before_link_down_can_be_polled),
         SCENE_TEST(test_progress_is_made_only_when_there_is_room_for_events),
+        SCENE_TEST(test_a_link_stays_until_its_link_down_has_been_polled),
+        SCENE_TEST(test_polling_gives_the_cells_of_messages_back),
         SCENE_TEST(test_descriptor_and_arm_are_the_backends),
         SCENE_TEST(test_memory_to_adopt_is_checked),
         SCENE_TEST(test_stats_join_what_core_and_backend_count),

@@ -155,6 +155,13 @@ kill_guest() { # WHO
     wait "${qemu_pid[$1]}" 2>/dev/null
 }
 
+unblock_readers() { # WHO: of pipes that a QEMU which did not start has never opened
+    local fifo fd
+    for fifo in "$run/$1/"{out,err,ctl.out}; do
+        exec {fd}<>"$fifo" {fd}>&-
+    done
+}
+
 show_kernel_log() { # WHO
     local log=$run/$1/console.log
     if [[ -s $run/$1/qemu.log ]]; then

@@ -198,6 +198,7 @@ clean_up() { # on exit, however it comes about
     trap '' INT TERM HUP PIPE
     for who in "${!qemu_pid[@]}"; do
         kill_guest "$who"
+        unblock_readers "$who"
     done
     read_clock
     for pid in "${relay_pids[@]}"; do # what the guests said last is still on its way to our output

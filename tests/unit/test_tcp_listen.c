@@ -1,0 +1,387 @@
+/*
+ * Listening and connecting: strangers at the port, servers of another protocol, nobody there, both
+ * families, and settings that cannot be. The test's one thread.
+ */
+#include "tcp_raw_peer.h"
+
+#include <sys/resource.h>
+
+/* ---- strangers at the listening port --------------------------------------------------------- */
+
+static void test_random_bytes_are_dropped_without_an_effect_on_others(void **state)
+{
+    struct embar_link *link;
+    int friend, stranger;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    friend = raw_join(&link);
+    srand(5);
+    for (unsigned i = 0; i < 50; i++) {
+        uint8_t junk[200];
+
+        for (unsigned j = 0; j < sizeof(junk); j++)
+            junk[j] = (uint8_t)rand();
+        stranger = raw_connect();
+        raw_send(stranger, junk, 32 + (size_t)rand() % 168);
+        assert_true(raw_is_closed(stranger));
+        close(stranger);
+    }
+    assert_int_equal(us.count[EMBAR_EVENT_LINK_REQUEST], 1);
+    assert_int_equal(us.count[EMBAR_EVENT_LINK_DOWN], 0);
+    assert_link_works(friend);
+    close(friend);
+    close_link(link);
+    close_transport();
+}
+
+static void test_silent_connection_is_dropped_after_the_handshake_timeout(void **state)
+{
+    const char *settings[] = {"tcp.handshake_timeout=100ms", NULL};
+    uint64_t begin = now_ns();
+    int stranger;
+
+    (void)state;
+    open_listener("127.0.0.1:0", settings);
+    stranger = raw_connect();
+    raw_send(stranger, "EB", 2); /* a good beginning is not enough */
+    assert_true(raw_is_closed(stranger));
+    assert_in_range(now_ns() - begin, 90 * NS_PER_MS, 5 * NS_PER_S);
+    close(stranger);
+    close_transport();
+}
+
+static void test_silent_connections_are_bounded_and_do_not_lock_others_out(void **state)
+{
+    struct embar_link *link;
+    unsigned closed = 0;
+    int silent[300], friend;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    for (unsigned i = 0; i < 300; i++) {
+        silent[i] = raw_connect();
+        turn(0);
+    }
+    friend = raw_join(&link);
+    assert_link_works(friend);
+    for (unsigned i = 0; i < 300; i++) {
+        struct pollfd fd = {.fd = silent[i], .events = POLLIN};
+
+        closed += poll(&fd, 1, 0) == 1;
+        close(silent[i]);
+    }
+    assert_in_range(closed, 300 - 128, 300 - 100);
+    close(friend);
+    close_link(link);
+    close_transport();
+}
+
+static void test_other_version_is_told_so(void **state)
+{
+    uint8_t header[TCP_FRAME_BYTES];
+    char reason[256];
+    int fd;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_connect();
+    tcp_frame_pack(&request, header);
+    header[2] = TCP_FRAME_VERSION + 1;
+    raw_send(fd, header, sizeof(header));
+    assert_int_equal(raw_read_reason(fd, reason).type, TCP_FRAME_REJECT);
+    assert_non_null(strstr(reason, "version"));
+    assert_true(raw_is_closed(fd));
+    close(fd);
+    close_transport();
+}
+
+static void test_several_lanes_are_rejected_with_the_reason(void **state)
+{
+    struct tcp_frame lanes = {.type = TCP_FRAME_REQUEST, .key = 1, .offset = UINT64_C(2) << 32};
+    char reason[256];
+    int fd;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_connect();
+    raw_frame(fd, &lanes);
+    assert_int_equal(raw_read_reason(fd, reason).type, TCP_FRAME_REJECT);
+    assert_non_null(strstr(reason, "lane"));
+    assert_int_equal(us.count[EMBAR_EVENT_LINK_REQUEST], 0);
+    close(fd);
+    close_transport();
+}
+
+static void test_listener_without_descriptors_recovers(void **state)
+{
+    struct rlimit before, none;
+    struct embar_link *link;
+    int stranger, friend;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    stranger = raw_connect();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    turn_for(50 * NS_PER_MS);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    friend = raw_join(&link);
+    assert_link_works(friend);
+    close(stranger);
+    close(friend);
+    close_link(link);
+    close_transport();
+}
+
+/* ---- connecting -------------------------------------------------------------------------------
+ */
+
+static struct embar_link *begin_connect(const char *address)
+{
+    struct embar_link *link = NULL;
+
+    assert_int_equal(embar_connect(us.transport, address, &link, NULL), 0);
+    return link;
+}
+
+static void test_nobody_listening_is_refused_with_the_address(void **state)
+{
+    struct embar_link *link;
+    char address[64];
+    int fd = raw_listen(address, sizeof(address));
+
+    (void)state;
+    close(fd); /* the port is free again */
+    open_transport(NULL);
+    link = begin_connect(address);
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, -ECONNREFUSED);
+    assert_non_null(strstr(us.reason, address));
+    assert_non_null(strstr(us.reason, "nobody listens"));
+    close_link(link);
+    close_transport();
+}
+
+/* What a connector says of a server that sends `greeting` (NULL: nothing) and closes or not. */
+static int connect_to_stranger(const char *greeting, bool closes)
+{
+    const char *settings[] = {"tcp.connect_timeout=200ms", NULL};
+    char address[64];
+    int fd = raw_listen(address, sizeof(address)), peer, status;
+    struct embar_link *link;
+
+    open_transport(settings);
+    link = begin_connect(address);
+    peer = accept(fd, NULL, NULL);
+    assert_true(peer >= 0);
+    turn(100); /* the REQUEST goes out */
+    if (greeting != NULL)
+        raw_send(peer, greeting, strlen(greeting));
+    if (closes)
+        shutdown(peer, SHUT_WR);
+    status = await(EMBAR_EVENT_LINK_DOWN)->status;
+    assert_non_null(strstr(us.reason, address));
+    assert_int_equal(us.count[EMBAR_EVENT_LINK_UP], 0);
+    close(peer);
+    close(fd);
+    close_link(link);
+    close_transport();
+    return status;
+}
+
+static void test_server_of_another_protocol_is_recognized(void **state)
+{
+    (void)state;
+    assert_int_equal(connect_to_stranger("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", false),
+                     -EPROTO);
+    assert_non_null(strstr(us.reason, "is the port right"));
+}
+
+static void test_silent_server_is_given_up_after_the_connect_timeout(void **state)
+{
+    (void)state;
+    assert_int_equal(connect_to_stranger(NULL, false), -ETIMEDOUT);
+}
+
+static void test_server_that_closes_is_no_listener_of_ours(void **state)
+{
+    (void)state;
+    assert_int_equal(connect_to_stranger(NULL, true), -ECONNRESET);
+}
+
+static void test_full_backlog_ends_in_the_connect_timeout(void **state)
+{
+    const char *settings[] = {"tcp.connect_timeout=300ms", NULL};
+    struct sockaddr_in sa = loopback(0);
+    socklen_t len = sizeof(sa);
+    int fd = raw_socket(), fill[4];
+    struct embar_link *link;
+    char address[64];
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    for (unsigned i = 0; i < 4; i++) { /* nobody accepts: further SYNs are not answered */
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fill[i], (struct sockaddr *)&sa, sizeof(sa));
+    }
+    snprintf(address, sizeof(address), "127.0.0.1:%u", (unsigned)ntohs(sa.sin_port));
+    open_transport(settings);
+    link = begin_connect(address);
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, -ETIMEDOUT);
+    assert_non_null(strstr(us.reason, "firewall"));
+    close_link(link);
+    close_transport();
+    for (unsigned i = 0; i < 4; i++)
+        close(fill[i]);
+    close(fd);
+}
+
+static void test_each_address_of_a_name_is_tried(void **state)
+{
+    char address[64], by_name[64];
+    int fd = raw_listen(address, sizeof(address)); /* 127.0.0.1 only; the name may begin with ::1 */
+    struct embar_link *link;
+
+    (void)state;
+    snprintf(by_name, sizeof(by_name), "localhost:%u", port_of(address));
+    open_transport(NULL);
+    link = begin_connect(by_name);
+    for (uint64_t bound = now_ns() + BOUND_NS;;) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+        turn(10);
+        if (poll(&ready, 1, 0) == 1)
+            break;
+        assert_int_equal(us.count[EMBAR_EVENT_LINK_DOWN], 0);
+        assert_true(now_ns() < bound);
+    }
+    assert_string_equal(embar_link_peer(link), address);
+    close_link(link);
+    close(fd);
+    close_transport();
+}
+
+/* ---- listening --------------------------------------------------------------------------------
+ */
+
+static bool can_connect(const char *address)
+{
+    struct embar_link *link = begin_connect(address);
+    bool asked;
+
+    us.count[EMBAR_EVENT_LINK_REQUEST] = us.count[EMBAR_EVENT_LINK_DOWN] = 0;
+    until(us.count[EMBAR_EVENT_LINK_REQUEST] + us.count[EMBAR_EVENT_LINK_DOWN] > 0);
+    asked = us.count[EMBAR_EVENT_LINK_REQUEST] > 0;
+    if (asked) {
+        struct embar_link *server = us.last[EMBAR_EVENT_LINK_REQUEST].link;
+
+        us.count[EMBAR_EVENT_LINK_DOWN] = 0;
+        assert_int_equal(embar_reject(server, "only asking"), 0);
+        until(us.count[EMBAR_EVENT_LINK_DOWN] == 2);
+        assert_int_equal(embar_link_close(server), 0);
+    }
+    assert_int_equal(embar_link_close(link), 0);
+    return asked;
+}
+
+static bool listener_serves(const char *listen_on, const char *host)
+{
+    char address[64];
+    bool served;
+
+    open_listener(listen_on, NULL);
+    snprintf(address, sizeof(address), "%s:%u", host, port_of(embar_listener_address(us.listener)));
+    served = can_connect(address);
+    close_transport();
+    return served;
+}
+
+static void test_listener_without_a_host_serves_both_families(void **state)
+{
+    (void)state;
+    assert_true(listener_serves(":0", "127.0.0.1"));
+    assert_true(listener_serves(":0", "[::1]"));
+}
+
+static void test_listener_on_an_address_serves_its_family_only(void **state)
+{
+    (void)state;
+    assert_true(listener_serves("[::]:0", "[::1]"));
+    assert_false(listener_serves("[::]:0", "127.0.0.1"));
+    assert_false(listener_serves("0.0.0.0:0", "[::1]"));
+}
+
+static void test_port_in_use_is_an_error_with_the_address(void **state)
+{
+    struct embar_diag diag = {0};
+    struct embar_listener *second;
+    char address[64];
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    snprintf(address, sizeof(address), "%s", embar_listener_address(us.listener));
+    assert_int_equal(embar_listen(us.transport, address, &second, &diag), -EADDRINUSE);
+    assert_non_null(strstr(diag.text, address));
+    close_transport();
+}
+
+/* ---- settings ----------------------------------------------------------------------------------
+ */
+
+static int try_setting(const char *setting, struct embar_diag *diag)
+{
+    const char *settings[] = {setting, NULL};
+    struct embar_transport *transport;
+    int rc = embar_transport_open("tcp", settings, &transport, diag);
+
+    if (rc == 0)
+        assert_int_equal(embar_transport_close(transport), 0);
+    return rc;
+}
+
+static void test_splice_is_answered_with_what_there_is(void **state)
+{
+    struct embar_diag diag = {0};
+
+    (void)state;
+    assert_int_equal(try_setting("tcp.send_mode=splice", &diag), -ENOTSUP);
+    assert_non_null(strstr(diag.text, "zerocopy"));
+}
+
+static void test_unknown_congestion_control_is_refused_at_open(void **state)
+{
+    struct embar_diag diag = {0};
+
+    (void)state;
+    assert_int_equal(try_setting("tcp.congestion_control=carrier_pigeon", &diag), -EINVAL);
+    assert_non_null(strstr(diag.text, "carrier_pigeon"));
+    assert_int_equal(try_setting("tcp.congestion_control=reno", NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_bytes_are_dropped_without_an_effect_on_others),
+        cmocka_unit_test(test_silent_connection_is_dropped_after_the_handshake_timeout),
+        cmocka_unit_test(test_silent_connections_are_bounded_and_do_not_lock_others_out),
+        cmocka_unit_test(test_other_version_is_told_so),
+        cmocka_unit_test(test_several_lanes_are_rejected_with_the_reason),
+        cmocka_unit_test(test_listener_without_descriptors_recovers),
+        cmocka_unit_test(test_nobody_listening_is_refused_with_the_address),
+        cmocka_unit_test(test_server_of_another_protocol_is_recognized),
+        cmocka_unit_test(test_silent_server_is_given_up_after_the_connect_timeout),
+        cmocka_unit_test(test_server_that_closes_is_no_listener_of_ours),
+        cmocka_unit_test(test_full_backlog_ends_in_the_connect_timeout),
+        cmocka_unit_test(test_each_address_of_a_name_is_tried),
+        cmocka_unit_test(test_listener_without_a_host_serves_both_families),
+        cmocka_unit_test(test_listener_on_an_address_serves_its_family_only),
+        cmocka_unit_test(test_port_in_use_is_an_error_with_the_address),
+        cmocka_unit_test(test_splice_is_answered_with_what_there_is),
+        cmocka_unit_test(test_unknown_congestion_control_is_refused_at_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
