@@ -17,6 +17,7 @@
 #include "common/memory_facts.h"
 #include "common/memory_map.h"
 #include "common/memory_probe.h"
+#include "common/memory_share.h"
 #include "common/text.h"
 
 #define SMAPS "/proc/self/smaps"
@@ -32,6 +33,7 @@ static bool is_nearly_all(uint64_t part, uint64_t whole)
 struct attempt {
     size_t size_bytes;
     int node;
+    bool shareable;
     struct memory memory;
     struct memory_facts facts;
     char cause[MEMORY_CAUSE_BYTES]; /* why the last step failed */
@@ -58,9 +60,11 @@ static int bind_failed(const struct attempt *attempt, int rc, struct embar_diag 
 static int try_hugetlb(struct attempt *attempt)
 {
     size_t huge = attempt->facts.huge_bytes;
-    int rc = huge == 0
-                 ? -ENOMEM
-                 : memory_map_hugetlb(&attempt->memory, attempt->size_bytes, huge, attempt->node);
+    int rc = -ENOMEM;
+
+    if (huge != 0)
+        rc = (attempt->shareable ? memory_share_hugetlb : memory_map_hugetlb)(
+            &attempt->memory, attempt->size_bytes, huge, attempt->node);
 
     if (rc == 0)
         return 0;
@@ -110,9 +114,32 @@ static int try_thp(struct attempt *attempt, char *reason, size_t reason_bytes)
     return 0;
 }
 
+/* The same for shareable memory; what the kernel did not gather is given back. */
+static int try_shared_thp(struct attempt *attempt)
+{
+    struct memory *memory = &attempt->memory;
+    size_t huge = attempt->facts.thp_bytes;
+    int rc = -ENOTSUP;
+
+    if (attempt->facts.thp_mode != MEMORY_THP_ABSENT)
+        rc = memory_share_small(memory, attempt->size_bytes, huge, attempt->node);
+    if (rc == 0 && !is_nearly_all(count_thp_bytes(memory), memory->size_bytes)) {
+        memory_free(memory);
+        rc = -EAGAIN;
+    }
+    if (rc != 0)
+        text_format(attempt->cause, sizeof(attempt->cause),
+                    "the kernel does not gather the pages of a memfd (%s); see "
+                    "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+                    strerror(-rc));
+    return rc;
+}
+
 static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
 {
-    int rc = memory_map_ordinary(&attempt->memory, attempt->size_bytes, attempt->node);
+    int rc = attempt->shareable
+                 ? memory_share_small(&attempt->memory, attempt->size_bytes, 0, attempt->node)
+                 : memory_map_ordinary(&attempt->memory, attempt->size_bytes, attempt->node);
 
     if (rc == 0)
         return 0;
@@ -135,7 +162,8 @@ static int alloc_small(struct attempt *attempt, bool want_thp, char *reason, siz
         return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of memory: %s",
                          (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
     if (want_thp) {
-        int rc = try_thp(attempt, reason, reason_bytes);
+        int rc =
+            attempt->shareable ? try_shared_thp(attempt) : try_thp(attempt, reason, reason_bytes);
         if (rc == 0)
             return 0;
         if (rc == -EPERM)
@@ -186,10 +214,10 @@ static int run_chain(struct attempt *attempt, enum embar_hugepages hugepages, ch
     return alloc_small(attempt, hugepages == EMBAR_HUGEPAGES_PREFER, reason, reason_bytes, diag);
 }
 
-int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+static int alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node, bool shareable,
                  struct memory *memory, struct embar_diag *diag)
 {
-    struct attempt attempt = {.size_bytes = size_bytes, .node = numa_node};
+    struct attempt attempt = {.size_bytes = size_bytes, .node = numa_node, .shareable = shareable};
     char reason[sizeof(memory->reason)] = "";
 
     if (size_bytes == 0 || size_bytes > SIZE_MAX / 4)
@@ -219,8 +247,22 @@ int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_nod
     return 0;
 }
 
+int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                 struct memory *memory, struct embar_diag *diag)
+{
+    return alloc(size_bytes, hugepages, numa_node, false, memory, diag);
+}
+
+int memory_alloc_shareable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                           struct memory *memory, struct embar_diag *diag)
+{
+    return alloc(size_bytes, hugepages, numa_node, true, memory, diag);
+}
+
 void memory_free(struct memory *memory)
 {
+    if (memory->shareable)
+        close(memory->fd);
     if (memory->map_addr)
         munmap(memory->map_addr, memory->map_bytes);
     *memory = (struct memory){0};

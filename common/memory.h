@@ -6,6 +6,7 @@
 #ifndef COMMON_MEMORY_H
 #define COMMON_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <embar/transport.h> /* enum embar_hugepages, enum embar_page_kind */
@@ -20,6 +21,8 @@ struct memory {
     char reason[256];  /* why the kind is not hugetlb; "" when it is or none was wanted */
     void *map_addr;    /* owned: the whole mapping, with its guard pages */
     size_t map_bytes;
+    bool shareable; /* backed by the beginning of `fd` */
+    int fd;         /* owned, when shareable: a memfd sealed against a change of its size */
 };
 
 /*
@@ -35,7 +38,16 @@ struct memory {
 int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                  struct memory *memory, struct embar_diag *diag);
 
-/* Unmaps; harmless on a zeroed struct. */
+/*
+ * The same, for memory that another process is to map: a memfd of hugetlb pages, else one that the
+ * kernel gathers into transparent huge pages (MADV_COLLAPSE), else one of ordinary pages; sealed
+ * with F_SEAL_SHRINK and F_SEAL_GROW (fcntl(2)), so that no mapping of it loses its pages to a
+ * truncation.
+ */
+int memory_alloc_shareable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                           struct memory *memory, struct embar_diag *diag);
+
+/* Unmaps, and closes; harmless on a zeroed struct. */
 void memory_free(struct memory *memory);
 
 /* Checks that `size_bytes` more may be pinned under RLIMIT_MEMLOCK (or CAP_IPC_LOCK). -EPERM with a

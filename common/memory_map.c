@@ -84,8 +84,7 @@ static int bind_to(void *addr, size_t size_bytes, int node)
     return mbind(addr, size_bytes, MPOL_BIND, mask, MAX_NODES + 1, 0) == 0 ? 0 : -errno;
 }
 
-/* Binds and populates what has been mapped; unmaps it on failure. */
-static int finish(struct memory *memory, size_t page_bytes, int node)
+int memory_map_finish(struct memory *memory, size_t page_bytes, int node)
 {
     int rc = bind_to(memory->addr, memory->size_bytes, node);
 
@@ -115,11 +114,10 @@ int memory_map_hugetlb(struct memory *memory, size_t size_bytes, size_t huge_byt
                               .page_count = map_bytes / huge_bytes,
                               .map_addr = map,
                               .map_bytes = map_bytes};
-    return finish(memory, huge_bytes, node);
+    return memory_map_finish(memory, huge_bytes, node);
 }
 
-/* Reserves address space, and opens the aligned part of it. */
-static int map_guarded(struct memory *memory, size_t size_bytes, size_t alignment)
+int memory_map_guarded(struct memory *memory, size_t size_bytes, size_t alignment)
 {
     size_t guard = small_page_bytes();
     size_t map_bytes = size_bytes + alignment + 2 * guard;
@@ -147,7 +145,7 @@ static int map_guarded(struct memory *memory, size_t size_bytes, size_t alignmen
 
 int memory_map_thp(struct memory *memory, size_t size_bytes, size_t huge_bytes, int node)
 {
-    int rc = map_guarded(memory, round_up(size_bytes, huge_bytes), huge_bytes);
+    int rc = memory_map_guarded(memory, round_up(size_bytes, huge_bytes), huge_bytes);
 
     if (rc != 0)
         return rc;
@@ -156,13 +154,13 @@ int memory_map_thp(struct memory *memory, size_t size_bytes, size_t huge_bytes, 
         memory_free(memory);
         return rc;
     }
-    return finish(memory, small_page_bytes(), node);
+    return memory_map_finish(memory, small_page_bytes(), node);
 }
 
 int memory_map_ordinary(struct memory *memory, size_t size_bytes, int node)
 {
     size_t page = small_page_bytes();
-    int rc = map_guarded(memory, round_up(size_bytes, page), page);
+    int rc = memory_map_guarded(memory, round_up(size_bytes, page), page);
 
     if (rc != 0)
         return rc;
@@ -172,7 +170,7 @@ int memory_map_ordinary(struct memory *memory, size_t size_bytes, int node)
         memory_free(memory);
         return rc;
     }
-    return finish(memory, page, node);
+    return memory_map_finish(memory, page, node);
 }
 
 void memory_collapse(const struct memory *memory)

@@ -26,6 +26,12 @@ void memory_collapse(const struct memory *memory);
  */
 void memory_trim(struct memory *memory, size_t size_bytes);
 
+/* Reserves address space between guard pages, and opens the aligned part of it: ordinary memory. */
+int memory_map_guarded(struct memory *memory, size_t size_bytes, size_t alignment);
+
+/* Binds and populates what has been mapped; unmaps it on failure. */
+int memory_map_finish(struct memory *memory, size_t page_bytes, int node);
+
 /* For kernels before 5.14, which have no MADV_POPULATE_WRITE: lets the kernel write a byte into
  * each page, which ends in -EFAULT where a write of ours would end in SIGBUS. The range is zero
  * already. */

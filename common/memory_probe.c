@@ -22,7 +22,8 @@ static void add_line(const char *line, struct memory_pages *pages)
         pages->page_bytes = (size_t)(kib * KIB);
     else if (sscanf(line, "Rss: %" SCNu64, &kib) == 1)
         pages->resident_bytes += kib * KIB;
-    else if (sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1)
+    else if (sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1 ||
+             sscanf(line, "ShmemPmdMapped: %" SCNu64, &kib) == 1)
         pages->thp_bytes += kib * KIB;
     else if (sscanf(line, "Private_Hugetlb: %" SCNu64, &kib) == 1 ||
              sscanf(line, "Shared_Hugetlb: %" SCNu64, &kib) == 1)

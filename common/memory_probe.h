@@ -11,7 +11,7 @@
 struct memory_pages {
     size_t page_bytes;       /* KernelPageSize: the page size of the mapping */
     uint64_t resident_bytes; /* in pages of any kind */
-    uint64_t thp_bytes;      /* in transparent huge pages */
+    uint64_t thp_bytes;      /* in transparent huge pages, anonymous or of a memfd */
     uint64_t hugetlb_bytes;  /* in hugetlb pages */
 };
 

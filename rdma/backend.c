@@ -110,7 +110,7 @@ static int transport_open(struct embar_transport *transport, const void *setting
         close_descriptors(t);
         return rc;
     }
-    caps->max_writes = (uint32_t)(t->options->lanes * t->options->send_queue_depth);
+    caps->max_writes = (uint32_t)t->options->send_queue_depth;
     caps->max_write_bytes = longest_write(t);
     if (t->options->lanes > 1)
         caps->flags &= ~(uint32_t)EMBAR_CAP_ORDERED;

@@ -15,6 +15,9 @@
 #include "link.h"
 #include "transport.h"
 
+/* How long taking a key back waits for the device to have made it. */
+#define BIND_NS (100 * NS_PER_MS)
+
 /* Only the region that carries user data may relax the order: completions tell when it is in place.
  */
 static unsigned ordering(const struct rdma_device *device)
@@ -181,12 +184,29 @@ static int buffer_expose(struct embar_buffer *buffer, struct embar_link *link,
     return 0;
 }
 
+/* A window whose bind still waits in the send queue would come to life after it was taken back. */
+static void await_binds(struct rdma_link *l)
+{
+    uint64_t deadline_ns = rdma_now(l->t) + BIND_NS;
+
+    while (l->exposure.binds > 0 && l->phase < RDMA_LINK_FLUSHING) {
+        if (rdma_now(l->t) >= deadline_ns)
+            rdma_link_stop(l, -ETIMEDOUT,
+                           "a key was to be taken back that device %s has not made yet",
+                           rdma_device_name(l->device));
+        else
+            rdma_link_poll(l, 1);
+    }
+}
+
 static void buffer_unexpose(struct embar_buffer *buffer, struct embar_link *link)
 {
     struct rdma_link *l = link_private(link);
 
-    if (l->exposure.buffer == buffer)
-        rdma_exposure_release(&l->exposure);
+    if (l->exposure.buffer != buffer)
+        return;
+    await_binds(l);
+    rdma_exposure_release(&l->exposure);
 }
 
 void rdma_exposure_announce(struct rdma_link *l)

@@ -45,4 +45,5 @@ static int data_send(struct embar_link *link, const void *data, size_t len_bytes
     return rdma_lane_send(&l->lanes[0], RDMA_MESSAGE, data, len_bytes);
 }
 
-const struct backend_data_ops rdma_data_ops = {.write = data_write, .send = data_send};
+const struct backend_data_ops rdma_data_ops = {
+    .write = data_write, .send = data_send, .map = backend_map_none};

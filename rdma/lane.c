@@ -45,7 +45,10 @@ static int open_memory(struct rdma_lane *lane, struct embar_diag *diag)
     lane->stride = SMALL_STRIDE;
     if (lane->index == 0)
         lane->stride = (RDMA_HEADER_BYTES + RDMA_MESSAGE_BYTES + 63u) & ~63u;
-    lane->memory_bytes = (size_t)lane->stride * (depth + RDMA_SLOTS);
+    lane->slots = RDMA_SLOTS;
+    if (rdma_device_arrival_by_send(lane->link->device))
+        lane->slots += (uint32_t)lane_options(lane)->send_queue_depth;
+    lane->memory_bytes = (size_t)lane->stride * (depth + lane->slots);
     memory = mmap(NULL, lane->memory_bytes, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (memory == MAP_FAILED)

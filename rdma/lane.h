@@ -72,7 +72,7 @@ struct rdma_lane {
     struct ibv_mr *mr; /* owned */
     uint32_t stride;   /* bytes of a receive or slot */
     uint32_t receives; /* posted */
-    uint32_t slot_head, slots_used;
+    uint32_t slots, slot_head, slots_used;
     uint32_t repost[RDMA_REPOST_BATCH]; /* receives consumed, to be posted again together */
     uint32_t reposts;
 };

@@ -15,7 +15,7 @@ struct rdma_options {
     char devices[OPTION_LIST_BYTES];  /* names; empty: all with an active port */
     char source[OPTION_STRING_BYTES]; /* local address of links that this side asks for */
     int64_t lanes;                    /* per link; the smaller of both sides' counts */
-    int64_t send_queue_depth;         /* writes in flight per lane */
+    int64_t send_queue_depth;         /* writes in flight per link */
     int64_t receive_depth;            /* receives posted per lane */
     uint64_t inline_limit;            /* bytes sent within the work request */
     int completion;                   /* enum rdma_completion */

@@ -160,7 +160,7 @@ static int compose(struct rdma_lane *lane, enum rdma_kind kind, const void *payl
     m->wr = (struct ibv_send_wr){.sg_list = m->sges, .num_sge = 1, .opcode = IBV_WR_SEND};
     m->posted = (struct rdma_posted){.request = (uint8_t)request_of(kind),
                                      .signaled = deserves_completion(lane, kind)};
-    if (whole > lane->inline_bytes && lane->slots_used == RDMA_SLOTS)
+    if (whole > lane->inline_bytes && lane->slots_used == lane->slots)
         return -EAGAIN;
     header.credits = rdma_credit_give(&lane->credit);
     rdma_header_pack(&header, m->header);
@@ -172,7 +172,7 @@ static int compose(struct rdma_lane *lane, enum rdma_kind kind, const void *payl
         return 0;
     }
     slot = lane->memory + (size_t)lane->stride * ((size_t)lane->link->t->options->receive_depth +
-                                                  lane->slot_head++ % RDMA_SLOTS);
+                                                  lane->slot_head++ % lane->slots);
     memcpy(slot, m->header, RDMA_HEADER_BYTES);
     if (len_bytes > 0)
         memcpy(slot + RDMA_HEADER_BYTES, payload, len_bytes);

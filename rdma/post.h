@@ -4,7 +4,7 @@
 
 #include "lane.h"
 
-/* Slots for outgoing messages that do not go inline. */
+/* Slots for outgoing messages that do not go inline, beside those that writes may need. */
 #define RDMA_SLOTS 32u
 
 /* Send queue entries that the application's writes and messages leave to the backend's own. */

@@ -31,8 +31,9 @@ static const struct rdma_wc_text texts[] = {
                                 "the peer's device found a request of this side invalid: the two "
                                 "ends do not agree on sizes, or the path MTU differs between them"},
     [IBV_WC_REM_ACCESS_ERR] = {EACCES,
-                               "the peer's device refused a write of this side: the key is wrong, "
-                               "was taken back, or the range lies outside of the exposed buffer"},
+                               "the peer's device refused a write of this side: the key is wrong "
+                               "or was taken back, which also happens when the peer's process "
+                               "ends, or the range lies outside of the exposed buffer"},
     [IBV_WC_REM_OP_ERR] = {EREMOTEIO, "the peer's device failed while it carried out a request"},
     [IBV_WC_RETRY_EXC_ERR] = {ETIMEDOUT,
                               "the peer's device no longer acknowledges: its host or process is "

@@ -153,7 +153,7 @@ void tcp_connect_ready(struct tcp_link *link)
         return;
     }
     text_format(where, sizeof(where), "%s", embar_link_peer(link->link));
-    tcp_lane_close(lane, false);
+    tcp_lane_close(lane, true);
     try_next(link, error, where);
 }
 

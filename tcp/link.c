@@ -374,4 +374,5 @@ static int data_send(struct embar_link *core, const void *data, size_t len_bytes
 const struct backend_data_ops tcp_data_ops = {
     .write = data_write,
     .send = data_send,
+    .map = backend_map_none,
 };

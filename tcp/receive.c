@@ -139,10 +139,8 @@ static int take_frame(struct tcp_receiver *receiver, int *budget,
             arrived(receiver, budget, sink);
         return 1;
     }
-    if (ahead_bytes(receiver) < TCP_FRAME_BYTES + frame.len_bytes) {
-        receiver->after_write = false; /* the whole frame is wanted, not only its header */
+    if (ahead_bytes(receiver) < TCP_FRAME_BYTES + frame.len_bytes)
         return 0;
-    }
     receiver->ahead_first += TCP_FRAME_BYTES + frame.len_bytes;
     receiver->after_write = false;
     --*budget;

@@ -172,8 +172,6 @@ void tcp_sender_cancel(struct tcp_sender *sender, bool all, int status, tcp_writ
     }
     /* The bytes of cancelled control messages come back with the next one that is over. */
     sender->end = from;
-    if (all) {
+    if (all)
         sender->current = from;
-        sender->bytes_first = sender->bytes_end;
-    }
 }

@@ -103,7 +103,7 @@ struct tcp_link {
     uint32_t lane_count;
     uint64_t deadline_ns;                      /* of the present state; 0: none */
     struct addrinfo *addresses, *next_address; /* connecting: owned list, and what to try next */
-    uint64_t limit_ns;                       /* when connecting, or draining, is given up */
+    uint64_t limit_ns;                         /* when connecting, or draining, is given up */
     struct tcp_liveness liveness;
     bool has_end;           /* end_status and end_reason are settled: the first cause counts */
     bool ended_by_peer;     /* it said BYE */

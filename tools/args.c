@@ -163,8 +163,6 @@ static enum args_next print_config(const struct args *args, struct outcome *outc
 {
     int rc = embar_config_print(args->config, stdout);
 
-    if (rc == 0 && fflush(stdout) != 0)
-        rc = -errno;
     if (rc != 0)
         outcome_fail(outcome, TOOL_DATA, "writing the configuration failed: %s", strerror(-rc));
     return ARGS_DONE;

@@ -68,7 +68,8 @@ struct control_grant {
     const uint8_t *taken; /* bitmap, (slots + 7) / 8 bytes: slots that are not free; borrowed */
 };
 
-#define ANY_SEQUENCE UINT64_MAX
+#define ANY_SEQUENCE  UINT64_MAX
+#define UNKNOWN_BYTES UINT64_MAX /* FINISH to a subscriber that had been given up in between */
 
 struct control_start {
     uint64_t first_sequence;

@@ -16,6 +16,7 @@
 #include "stream/targets.h"
 
 #define EVENTS_PER_POLL 32
+#define RETRY_NS        NS_PER_MS /* how soon a control message that found no room is sent again */
 
 bool endpoint_may_retry(enum control_reject code)
 {
@@ -26,8 +27,28 @@ int endpoint_send(struct conn *conn, const struct control_message *message)
 {
     uint8_t packed[CONTROL_BYTES];
     size_t len = control_pack(message, packed);
+    int rc = embar_send(conn->link, packed, len);
 
-    return embar_send(conn->link, packed, len);
+    if (rc == -EAGAIN)
+        conn->endpoint->retry_ns = conn->endpoint->now_ns + RETRY_NS;
+    return rc;
+}
+
+/* Whether the link is over for us, though its LINK_DOWN is still to come. */
+static bool is_ending(const struct conn *conn)
+{
+    return conn->state == CONN_LEAVING || conn->state == CONN_ENDING;
+}
+
+void endpoint_disconnect(struct conn *conn)
+{
+    const struct endpoint *endpoint = conn->endpoint;
+
+    if (is_ending(conn))
+        return;
+    conn->state = conn->state == CONN_JOINED ? CONN_LEAVING : CONN_ENDING;
+    conn->deadline_ns = endpoint->now_ns + endpoint->options->handshake_timeout_ns;
+    embar_link_disconnect(conn->link);
 }
 
 void endpoint_end(struct conn *conn, enum control_reject code, const char *fmt, ...)
@@ -35,7 +56,7 @@ void endpoint_end(struct conn *conn, enum control_reject code, const char *fmt, 
     struct control_message message = {.type = CONTROL_REJECT};
     va_list args;
 
-    if (conn->state == CONN_ENDING)
+    if (is_ending(conn))
         return;
     va_start(args, fmt);
     vsnprintf(message.reject.reason, sizeof message.reject.reason, fmt, args);
@@ -43,15 +64,11 @@ void endpoint_end(struct conn *conn, enum control_reject code, const char *fmt, 
     message.reject.code = code;
     log_warn("link %" PRIu64 " to %s ended: %s", embar_link_id(conn->link),
              embar_link_peer(conn->link), message.reject.reason);
-    if (conn->ended == REJECT_NONE) {
-        conn->ended = code;
-        snprintf(conn->reason, sizeof conn->reason, "%s", message.reject.reason);
-    }
+    conn->ended = code;
+    snprintf(conn->reason, sizeof conn->reason, "%s", message.reject.reason);
     /* When the queue is full the peer learns of the end without its reason. */
     endpoint_send(conn, &message);
-    embar_link_disconnect(conn->link);
-    if (conn->state != CONN_JOINED)
-        conn->state = CONN_ENDING;
+    endpoint_disconnect(conn);
 }
 
 struct conn *endpoint_conn_add(struct endpoint *endpoint, struct embar_link *link,
@@ -84,13 +101,6 @@ static void conn_remove(struct conn *conn)
     free(conn);
 }
 
-/* A link that we do not take part in any more, but whose LINK_DOWN is to come. */
-static void conn_abandon(struct conn *conn)
-{
-    conn->state = CONN_ENDING;
-    embar_link_disconnect(conn->link);
-}
-
 static void handle_request(struct endpoint *endpoint, unsigned transport, struct embar_link *link)
 {
     struct conn *conn = endpoint_conn_add(endpoint, link, transport, NULL);
@@ -101,10 +111,10 @@ static void handle_request(struct endpoint *endpoint, unsigned transport, struct
     }
     endpoint->pending++;
     if (endpoint->pending > ENDPOINT_PENDING) {
-        conn->state = CONN_ENDING;
         embar_reject(link, "too many handshakes at once, try again");
+        endpoint_disconnect(conn);
     } else if (embar_accept(link) < 0) {
-        conn_abandon(conn);
+        endpoint_disconnect(conn);
     }
 }
 
@@ -178,9 +188,7 @@ static void handle_hello(struct conn *conn, const struct control_message *messag
         endpoint_end(conn, code, "%s", reason);
         return;
     }
-    if (conn->target)
-        target_joined(conn);
-    else
+    if (!conn->target)
         endpoint->pending--;
     conn->state = CONN_JOINED;
     if (!conn->target)
@@ -194,14 +202,14 @@ static void handle_message(struct conn *conn, const struct embar_event *event)
     struct control_message message;
     struct embar_diag diag = {0};
 
-    if (conn->state == CONN_ENDING || conn->ended != REJECT_NONE)
+    if (is_ending(conn))
         return;
     if (control_unpack(event->data, event->len_bytes, &message, &diag) < 0) {
         endpoint_end(conn, REJECT_PROTOCOL, "%s", diag.text);
     } else if (message.type == CONTROL_REJECT) {
         conn->ended = message.reject.code;
         snprintf(conn->reason, sizeof conn->reason, "%s", message.reject.reason);
-        embar_link_disconnect(conn->link);
+        endpoint_disconnect(conn);
     } else if (conn->state == CONN_HELLO) {
         handle_hello(conn, &message);
     } else if (endpoint->role->message(endpoint->self, conn, &message, &diag) < 0) {
@@ -214,7 +222,7 @@ static void handle_arrival(struct conn *conn, const struct embar_event *event)
     struct endpoint *endpoint = conn->endpoint;
     struct embar_diag diag = {0};
 
-    if (conn->state == CONN_ENDING || conn->ended != REJECT_NONE)
+    if (is_ending(conn))
         return;
     if (conn->state != CONN_JOINED)
         endpoint_end(conn, REJECT_PROTOCOL, "a batch came before the handshake was done");
@@ -229,7 +237,7 @@ static void handle_down(struct conn *conn, const struct embar_event *event)
     struct endpoint *endpoint = conn->endpoint;
     const char *reason = conn->ended != REJECT_NONE ? conn->reason : event->reason;
 
-    if (conn->state == CONN_JOINED)
+    if (conn->state == CONN_JOINED || conn->state == CONN_LEAVING)
         endpoint->role->down(endpoint->self, conn, event->status, reason);
     else if (!conn->target)
         endpoint->pending--;
@@ -274,17 +282,25 @@ static void handle_event(struct endpoint *endpoint, unsigned transport,
     }
 }
 
-static void check_handshakes(struct endpoint *endpoint)
+/* Whether the link's deadline means anything. Joined links have none, and the backend bounds a
+ * single attempt to connect. */
+static bool has_deadline(const struct conn *conn)
+{
+    return conn->state != CONN_JOINED && !(conn->state == CONN_OPENING && conn->target);
+}
+
+static void check_links(struct endpoint *endpoint)
 {
     for (struct conn *conn = endpoint->conns; conn; conn = conn->next) {
-        if (conn->state > CONN_HELLO || endpoint->now_ns < conn->deadline_ns)
+        if (!has_deadline(conn) || endpoint->now_ns < conn->deadline_ns)
             continue;
-        if (conn->state == CONN_OPENING && conn->target)
-            continue; /* the backend bounds a single attempt to connect */
-        if (conn->state == CONN_HELLO) {
+        if (is_ending(conn)) {
+            conn->deadline_ns = UINT64_MAX;
+            embar_link_abort(conn->link);
+        } else if (conn->state == CONN_HELLO) {
             endpoint_end(conn, REJECT_BUSY, "no handshake within handshake_timeout");
         } else {
-            conn_abandon(conn);
+            endpoint_disconnect(conn);
         }
     }
 }
@@ -295,6 +311,8 @@ int endpoint_poll(struct endpoint *endpoint, struct embar_diag *diag)
     int total = 0;
 
     endpoint->now_ns = env_now_ns(endpoint->env);
+    if (endpoint->now_ns >= endpoint->retry_ns)
+        endpoint->retry_ns = 0; /* whoever had to wait tries in this round */
     for (unsigned t = 0; t < endpoint->transport_count; t++) {
         int n = embar_poll(endpoint->transports[t].transport, events, EVENTS_PER_POLL);
         if (n < 0)
@@ -306,7 +324,7 @@ int endpoint_poll(struct endpoint *endpoint, struct embar_diag *diag)
     }
     if (total > 0)
         endpoint->active_ns = endpoint->now_ns;
-    check_handshakes(endpoint);
+    check_links(endpoint);
     targets_try(endpoint);
     return total;
 }
@@ -315,8 +333,10 @@ uint64_t endpoint_deadline(const struct endpoint *endpoint)
 {
     uint64_t deadline = targets_deadline(endpoint);
 
+    if (endpoint->retry_ns && endpoint->retry_ns < deadline)
+        deadline = endpoint->retry_ns;
     for (const struct conn *conn = endpoint->conns; conn; conn = conn->next)
-        if (conn->state <= CONN_HELLO && conn->deadline_ns < deadline)
+        if (has_deadline(conn) && conn->deadline_ns < deadline)
             deadline = conn->deadline_ns;
     return deadline;
 }

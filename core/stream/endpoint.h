@@ -26,7 +26,8 @@ enum conn_state {
     CONN_OPENING, /* until LINK_UP */
     CONN_HELLO,   /* waiting for the peer's HELLO or WELCOME */
     CONN_JOINED,  /* the role has it */
-    CONN_ENDING,  /* disconnected by us; waiting for LINK_DOWN */
+    CONN_LEAVING, /* the role had it; disconnected by us, waiting for LINK_DOWN */
+    CONN_ENDING,  /* never joined; disconnected by us, waiting for LINK_DOWN */
 };
 
 /* A link and what the endpoint knows of it; allocated by the endpoint for as long as the link. */
@@ -37,8 +38,8 @@ struct conn {
     struct conn *next;
     void *peer; /* the role's; NULL until it joined */
     enum conn_state state;
-    unsigned transport; /* index */
-    uint64_t deadline_ns;
+    unsigned transport;        /* index */
+    uint64_t deadline_ns;      /* of the handshake, or of the end */
     enum control_reject ended; /* the code with which either side ended it */
     char reason[CONTROL_REASON];
 };
@@ -54,6 +55,7 @@ struct target {
     uint64_t deadline_ns; /* when to give up; 0: never */
     uint64_t backoff_ns;
     bool joined_before;
+    bool worked;               /* batches have moved since it joined the last time */
     struct embar_diag failure; /* FAILED, and the last attempt's */
 };
 
@@ -99,8 +101,10 @@ struct endpoint {
     unsigned target_count;
     unsigned pending; /* accepted links before their handshake is done */
     int epoll_fd, timer_fd;
+    bool timer_armed;            /* endpoint_arm has set it, and may have left it expired */
     uint64_t now_ns;             /* of the latest poll */
     uint64_t active_ns;          /* of the latest poll that handled an event */
+    uint64_t retry_ns;           /* a queue was full: when to try again; 0: nothing waits */
     uint64_t spin_ns;            /* adaptive: how long to go on polling after it */
     char address[ADDRESS_BYTES]; /* bound; "" when connecting */
     char why[256];               /* why a preferred transport is not in use */
@@ -124,10 +128,16 @@ void endpoint_free(struct endpoint *endpoint);
  * handled, or a negative errno when a transport is lost. */
 int endpoint_poll(struct endpoint *endpoint, struct embar_diag *diag);
 
-/* Sends a control message; -EAGAIN when the link's queue is full, else 0 or the link's error. */
+/* Sends a control message; -EAGAIN when the link's queue is full, else 0 or the link's error. After
+ * -EAGAIN endpoint_deadline sees to it that the caller's next round comes soon. */
 int endpoint_send(struct conn *conn, const struct control_message *message);
 
-/* Ends a link with a reason that the peer is told; logged once. The role's `down` follows later. */
+/* Ends a link in order; the role's `down` follows later, at the latest after handshake_timeout,
+ * when a peer that does not take what is still to be delivered is not waited for any more. */
+void endpoint_disconnect(struct conn *conn);
+
+/* The same with a reason that the peer is told; logged once. Harmless when the link ends already.
+ */
 __attribute__((format(printf, 3, 4))) void endpoint_end(struct conn *conn, enum control_reject code,
                                                         const char *fmt, ...);
 

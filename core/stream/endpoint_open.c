@@ -141,8 +141,13 @@ void endpoint_close(struct endpoint *endpoint)
 
     for (unsigned i = 0; i < endpoint->target_count; i++)
         endpoint->targets[i].state = TARGET_FAILED;
+    for (unsigned t = 0; t < endpoint->transport_count; t++) {
+        if (endpoint->transports[t].listener)
+            embar_listener_close(endpoint->transports[t].listener);
+        endpoint->transports[t].listener = NULL;
+    }
     for (struct conn *conn = endpoint->conns; conn; conn = conn->next)
-        embar_link_disconnect(conn->link);
+        endpoint_disconnect(conn);
     while (endpoint->conns && env_now_ns(endpoint->env) < until) {
         if (endpoint_poll(endpoint, &diag) < 0)
             break;
@@ -157,13 +162,10 @@ void endpoint_close(struct endpoint *endpoint)
 
 void endpoint_free(struct endpoint *endpoint)
 {
-    for (unsigned t = 0; t < endpoint->transport_count; t++) {
-        if (endpoint->transports[t].listener)
-            embar_listener_close(endpoint->transports[t].listener);
+    for (unsigned t = 0; t < endpoint->transport_count; t++)
         if (embar_transport_close(endpoint->transports[t].transport) < 0)
             log_error("transport %s was closed with links that had not ended",
                       endpoint->transports[t].name);
-    }
     free(endpoint->targets);
     if (endpoint->timer_fd >= 0)
         close(endpoint->timer_fd);

@@ -39,6 +39,13 @@ void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
         if (now - endpoint->active_ns < endpoint->spin_ns)
             return;
     }
+    if (endpoint->timer_armed) {
+        static const struct itimerspec never;
+
+        /* An expiry that nobody read would end every wait at once. */
+        timerfd_settime(endpoint->timer_fd, 0, &never, NULL);
+        endpoint->timer_armed = false;
+    }
     if (arm_transports(endpoint) < 0)
         return;
     epoll_pwait2(endpoint->epoll_fd, woken, WAKE_EVENTS, until_ns == UINT64_MAX ? NULL : &timeout,
@@ -60,5 +67,6 @@ int endpoint_arm(struct endpoint *endpoint, uint64_t until_ns)
     }
     /* Setting the time also clears an expiry that nobody read. */
     timerfd_settime(endpoint->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    endpoint->timer_armed = true;
     return 0;
 }

@@ -42,6 +42,9 @@ int publisher_progress(struct embar_publisher *p)
         publisher_close_batch(p);
     publisher_check_peers(p);
     publisher_pump(p);
+    if (p->refused)
+        publisher_slow(p);
+    publisher_forget_peers(p);
     return events;
 }
 
@@ -49,12 +52,11 @@ static uint64_t publisher_deadline(const struct embar_publisher *p)
 {
     uint64_t deadline = endpoint_deadline(&p->endpoint);
     uint64_t peers = publisher_peers_deadline(p);
+    uint64_t batch = publisher_batch_deadline(p);
 
     if (peers < deadline)
         deadline = peers;
-    if (p->slot_addr && p->messages > 0 && p->opened_ns + p->options.batch_linger_ns < deadline)
-        deadline = p->opened_ns + p->options.batch_linger_ns;
-    return deadline;
+    return batch < deadline ? batch : deadline;
 }
 
 static uint64_t until(const struct embar_publisher *p, int timeout_ms)
@@ -70,6 +72,7 @@ static int wait_for(struct embar_publisher *p, bool (*done)(const struct embar_p
 {
     uint64_t end = until(p, timeout_ms);
 
+    p->refused = false; /* the caller waits for this, not for room */
     for (;;) {
         int events = publisher_progress(p);
         uint64_t deadline = publisher_deadline(p);
@@ -153,6 +156,10 @@ int embar_publisher_poll(struct embar_publisher *p, int timeout_ms)
 
         if (p->failure.error)
             return -p->failure.error;
+        if (p->refused && publisher_has_room(p)) {
+            p->refused = false;
+            return 1;
+        }
         if (events > 0)
             return 1;
         if (p->endpoint.now_ns >= end)
@@ -190,7 +197,8 @@ static int ring_open(struct embar_publisher *p, uint32_t slots)
         size *= 2;
     p->ring = calloc(size, sizeof *p->ring);
     p->ring_mask = size - 1;
-    return p->ring ? 0 : -ENOMEM;
+    p->sources = calloc(slots, sizeof *p->sources);
+    return p->ring && p->sources ? 0 : -ENOMEM;
 }
 
 int embar_publisher_open(const struct embar_config *config, struct embar_publisher **publisher,
@@ -221,11 +229,12 @@ int embar_publisher_open(const struct embar_config *config, struct embar_publish
         diag_fail(diag, -rc, "out of memory for %u slots", slots);
         goto close_buffer;
     }
-    p->started = p->options.publisher_min_subscribers == 0;
     *publisher = p;
     return 0;
 
 close_buffer:
+    free(p->sources);
+    free(p->ring);
     slot_pool_destroy(&p->slots);
     stream_buffer_close(&p->buffer);
 close_endpoint:
@@ -257,6 +266,7 @@ void embar_publisher_close(struct embar_publisher *p)
     stream_buffer_close(&p->buffer);
     endpoint_free(&p->endpoint);
     slot_pool_destroy(&p->slots);
+    free(p->sources);
     free(p->ring);
     free(p);
 }

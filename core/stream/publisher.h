@@ -29,7 +29,13 @@ struct record {
     uint64_t messages_through; /* the same in messages */
     uint32_t slot;
     uint32_t len_bytes;
-    uint32_t writes; /* in flight */
+};
+
+/* A slot of the publisher's buffer. It is free when no peer needs its batch any more and no write
+ * of it is in flight; a write may last longer than the need (a policy, a peer that is lost). */
+struct source {
+    uint64_t sequence; /* of the batch that was closed in it last */
+    uint32_t writes;   /* in flight */
 };
 
 enum peer_state {
@@ -53,12 +59,18 @@ struct peer {
     uint64_t start_bytes;    /* published before it joined */
     uint64_t next_seq;       /* to be written next */
     uint64_t placed_next, consumed_next;
-    uint64_t released_next; /* slow_subscriber: nothing before it is kept for this peer */
+    uint64_t placed_message; /* number of the first message of batch placed_next */
+    uint64_t released_next;  /* slow_subscriber: nothing before it is kept for this peer */
+    uint32_t writes;         /* of its link, in flight */
+    uint64_t credit_ns;      /* when its latest CREDIT came */
     uint64_t stall_since_ns;
-    uint64_t deadline_ns; /* DETACHED */
-    bool gap;             /* something was dropped for it: byte totals differ */
+    uint64_t deadline_ns;  /* DETACHED, JOINING: of the handshake, or of its coming back */
+    uint64_t return_by_ns; /* DETACHED: of its coming back */
+    bool rejoined;         /* it was given up before: what it has counted is not known */
+    bool gap;              /* something was dropped for it: byte totals differ */
     bool finish_sent;
     struct control_gap gap_due; /* GAP to send; from == to: none */
+    uint64_t gap_end;           /* `to` of the latest GAP that was sent */
     char name[ADDRESS_BYTES];
 };
 
@@ -78,18 +90,21 @@ struct embar_publisher {
     struct stream_options options; /* owned copy */
     struct stream_buffer buffer;
     struct slot_pool slots;
+    struct source *sources; /* owned; by slot */
     struct peer *peers;
     struct record *ring; /* owned */
     uint64_t ring_mask;
     uint64_t next_seq;                    /* of the open batch */
-    uint64_t oldest_seq;                  /* whose slot is still kept */
+    uint64_t oldest_seq;                  /* that a peer still needs */
     uint64_t total_messages, total_bytes; /* in closed batches */
     uint64_t batch_bytes;                 /* message bytes of the open batch */
     uint64_t level_next[LEVELS];          /* every batch before it has reached the level */
-    uint64_t first_ns, progress_ns, blocked_since_ns;
-    bool started;   /* min_subscribers have joined once */
-    bool finishing; /* embar_publisher_finish was called */
-    bool mismatch;  /* a subscriber confirmed other totals */
+    uint64_t first_ns, blocked_since_ns;
+    uint32_t confirmed; /* peers that have sent FINISHED */
+    bool started;       /* min_subscribers have joined once */
+    bool refused;       /* the last publish gave -EAGAIN: its caller waits for room */
+    bool finishing;     /* embar_publisher_finish was called */
+    bool mismatch;      /* a subscriber confirmed other totals */
     char last_loss[CONTROL_REASON];
     struct embar_diag failure;
     struct embar_stats stats; /* what is counted as it happens */
@@ -101,6 +116,8 @@ int publisher_room(struct embar_publisher *publisher,
                    size_t len_bytes); /* opens a batch that fits */
 void publisher_close_batch(struct embar_publisher *publisher);
 bool publisher_linger_due(const struct embar_publisher *publisher);
+uint64_t publisher_batch_deadline(const struct embar_publisher *publisher); /* linger, refusal */
+bool publisher_has_room(const struct embar_publisher *publisher); /* a batch could be opened */
 
 /* publisher_peer.c */
 extern const struct endpoint_role publisher_role;
@@ -108,15 +125,19 @@ void peer_lost(struct embar_publisher *publisher, struct peer *peer, const char 
 
 /* publisher_pump.c */
 void publisher_pump(struct embar_publisher *publisher);
+void peer_stall(struct embar_publisher *publisher, struct peer *peer, bool stalled);
 void publisher_check_peers(struct embar_publisher *publisher);
 uint64_t publisher_peers_deadline(const struct embar_publisher *publisher);
+void publisher_forget_peers(struct embar_publisher *publisher); /* that are finished or lost */
 
 /* publisher_level.c */
 struct record *publisher_record(const struct embar_publisher *publisher, uint64_t sequence);
 void publisher_advance(struct embar_publisher *publisher);
+void publisher_write_over(struct embar_publisher *publisher, uint32_t slot);
 void publisher_slow(struct embar_publisher *publisher); /* no slot is free: apply the policy */
-bool peer_counts(const struct peer *peer);              /* it still takes part */
-uint64_t peer_slowest(const struct embar_publisher *publisher); /* least next_seq of those UP */
+uint64_t publisher_slow_deadline(const struct embar_publisher *publisher);
+bool peer_counts(const struct peer *peer);                         /* it still takes part */
+bool publisher_has_peers(const struct embar_publisher *publisher); /* that count */
 
 /* publisher.c */
 int publisher_progress(struct embar_publisher *publisher);

@@ -22,35 +22,36 @@ static void check_next(struct embar_publisher *p)
     p->check_at = p->messages + (p->messages < CHECK_EACH_BELOW ? 1 : CHECK_EACH_BELOW);
 }
 
-static bool backlog_full(const struct embar_publisher *p)
+/* Until when a subscriber whose credits flow, but who lags behind, is to be waited for. */
+static uint64_t backlog_until(const struct embar_publisher *p)
 {
-    return p->next_seq - peer_slowest(p) >= BACKLOG_BATCHES &&
-           p->endpoint.now_ns - p->progress_ns < STALL_NS;
+    uint64_t until = 0;
+
+    for (const struct peer *peer = p->peers; peer; peer = peer->next)
+        if (peer->state == PEER_UP && p->next_seq - peer->next_seq >= BACKLOG_BATCHES &&
+            peer->credit_ns + STALL_NS > until)
+            until = peer->credit_ns + STALL_NS;
+    return until;
+}
+
+bool publisher_has_room(const struct embar_publisher *p)
+{
+    return p->started && publisher_has_peers(p) && p->slots.free_count > 0 &&
+           p->endpoint.now_ns >= backlog_until(p);
 }
 
 static int open_batch(struct embar_publisher *p)
 {
-    int rc;
-
-    if (p->failure.error)
-        return -p->failure.error;
-    if (p->finishing)
-        return -EINVAL;
-    if (!p->started || backlog_full(p)) {
-        publisher_progress(p);
+    if (!publisher_has_room(p)) {
+        p->refused = true;
+        publisher_progress(p); /* which also looks after slow subscribers */
         if (p->failure.error)
             return -p->failure.error;
-        if (!p->started || backlog_full(p))
+        if (!publisher_has_room(p))
             return -EAGAIN;
     }
-    rc = slot_pool_get(&p->slots, &p->slot);
-    if (rc < 0) {
-        publisher_progress(p);
-        publisher_slow(p);
-        rc = slot_pool_get(&p->slots, &p->slot);
-    }
-    if (rc < 0)
-        return p->failure.error ? -p->failure.error : -EAGAIN;
+    slot_pool_get(&p->slots, &p->slot);
+    p->refused = false;
     p->blocked_since_ns = 0;
     p->slot_addr = p->buffer.addr + (size_t)p->slot * p->options.batch_size;
     p->cursor = p->slot_addr + BATCH_HEADER_BYTES;
@@ -84,6 +85,7 @@ void publisher_close_batch(struct embar_publisher *p)
         .slot = p->slot,
         .len_bytes = BATCH_HEADER_BYTES + header.payload_bytes,
     };
+    p->sources[p->slot].sequence = p->next_seq;
     p->stats.batches++;
     p->next_seq++;
     p->slot_addr = NULL;
@@ -95,10 +97,33 @@ void publisher_close_batch(struct embar_publisher *p)
     publisher_pump(p);
 }
 
+/* When the open batch has lingered long enough. It waits for a message that is being built in it:
+ * that room is the caller's until embar_commit. */
+static uint64_t linger_end(const struct embar_publisher *p)
+{
+    if (!p->slot_addr || p->messages == 0 || p->reserving)
+        return UINT64_MAX;
+    return p->opened_ns + p->options.batch_linger_ns;
+}
+
 bool publisher_linger_due(const struct embar_publisher *p)
 {
-    return p->slot_addr && p->messages > 0 &&
-           p->endpoint.now_ns - p->opened_ns >= p->options.batch_linger_ns;
+    return p->endpoint.now_ns >= linger_end(p);
+}
+
+uint64_t publisher_batch_deadline(const struct embar_publisher *p)
+{
+    uint64_t deadline = linger_end(p);
+    uint64_t room;
+
+    if (!p->refused)
+        return deadline;
+    if (publisher_has_room(p))
+        return 0;
+    room = backlog_until(p);
+    if (room <= p->endpoint.now_ns)
+        room = publisher_slow_deadline(p);
+    return room < deadline ? room : deadline;
 }
 
 size_t embar_publisher_max_message(const struct embar_publisher *p)
@@ -112,6 +137,10 @@ int publisher_room(struct embar_publisher *p, size_t len_bytes)
         return -EMSGSIZE;
     if (p->slot_addr && p->room >= len_bytes + MESSAGE_HEADER_BYTES)
         return 0;
+    if (p->failure.error)
+        return -p->failure.error;
+    if (p->finishing)
+        return -EINVAL;
     if (p->slot_addr) {
         publisher_close_batch(p);
         publisher_progress(p);

@@ -9,6 +9,9 @@
 #include "common/log.h"
 #include "stream/publisher.h"
 
+/* Writes that have kept all slots for so long are stuck, not slow. */
+#define STUCK_NS NS_PER_S
+
 struct record *publisher_record(const struct embar_publisher *p, uint64_t sequence)
 {
     if (sequence >= p->next_seq || p->next_seq - sequence > p->ring_mask)
@@ -21,14 +24,12 @@ bool peer_counts(const struct peer *peer)
     return peer->state == PEER_UP || peer->state == PEER_DETACHED;
 }
 
-uint64_t peer_slowest(const struct embar_publisher *p)
+bool publisher_has_peers(const struct embar_publisher *p)
 {
-    uint64_t least = p->next_seq;
-
     for (const struct peer *peer = p->peers; peer; peer = peer->next)
-        if (peer_counts(peer) && peer->next_seq < least)
-            least = peer->next_seq;
-    return least;
+        if (peer_counts(peer))
+            return true;
+    return false;
 }
 
 /* Every batch before it has reached the level at this peer; writes in flight are counted apart. */
@@ -57,15 +58,20 @@ static uint64_t least_level(const struct embar_publisher *p, enum embar_level le
     return least;
 }
 
-/* No peer needs a batch before it any more, by the ack level or because policy let it go. */
+/* The peer needs no batch before it any more, by the ack level or because policy let it go. */
+static uint64_t peer_needs(const struct embar_publisher *p, const struct peer *peer)
+{
+    uint64_t at = peer_level(peer, (enum embar_level)p->options.ack);
+
+    return at < peer->released_next ? peer->released_next : at;
+}
+
 static uint64_t least_needed(const struct embar_publisher *p)
 {
     uint64_t least = p->next_seq;
 
     for (const struct peer *peer = p->peers; peer; peer = peer->next) {
-        uint64_t at = peer_level(peer, (enum embar_level)p->options.ack);
-        if (at < peer->released_next)
-            at = peer->released_next;
+        uint64_t at = peer_needs(p, peer);
         if (peer_counts(peer) && at < least)
             least = at;
     }
@@ -96,12 +102,29 @@ static void free_slots(struct embar_publisher *p)
     uint64_t needed = least_needed(p);
 
     while (p->oldest_seq < needed) {
-        const struct record *record = publisher_record(p, p->oldest_seq);
-        if (record->writes > 0)
-            break;
-        slot_pool_put(&p->slots, record->slot);
+        uint32_t slot = publisher_record(p, p->oldest_seq)->slot;
+        if (p->sources[slot].writes == 0)
+            slot_pool_put(&p->slots, slot);
         p->oldest_seq++;
     }
+}
+
+void publisher_write_over(struct embar_publisher *p, uint32_t slot)
+{
+    struct source *source = &p->sources[slot];
+
+    source->writes--;
+    /* Nobody needed the batch any more, but the transport was still reading it. */
+    if (source->writes == 0 && source->sequence < p->oldest_seq)
+        slot_pool_put(&p->slots, slot);
+}
+
+static bool is_being_written(const struct embar_publisher *p, uint64_t sequence)
+{
+    const struct record *record = publisher_record(p, sequence);
+    const struct source *source = record ? &p->sources[record->slot] : NULL;
+
+    return source && source->sequence == sequence && source->writes > 0;
 }
 
 void publisher_advance(struct embar_publisher *p)
@@ -109,57 +132,89 @@ void publisher_advance(struct embar_publisher *p)
     uint64_t least = least_level(p, EMBAR_SENT);
     uint64_t sent = p->level_next[EMBAR_SENT];
 
-    while (sent < least) {
-        const struct record *record = publisher_record(p, sent);
-        if (record && record->writes > 0)
-            break;
+    while (sent < least && !is_being_written(p, sent))
         sent++;
-    }
     count_level(p, EMBAR_SENT, sent);
     count_level(p, EMBAR_PLACED, least_level(p, EMBAR_PLACED));
     count_level(p, EMBAR_CONSUMED, least_level(p, EMBAR_CONSUMED));
     free_slots(p);
 }
 
+/* ---- slow subscribers ----------------------------------------------------------------------- */
+
+/* Leaves out what was not written to it yet, and keeps nothing for it that was. A subscriber that
+ * is away learns of it by START. */
 static void drop_for(struct embar_publisher *p, struct peer *peer)
 {
-    if (peer->next_seq < p->next_seq) {
-        if (peer->gap_due.from_sequence == peer->gap_due.to_sequence)
-            peer->gap_due.from_sequence = peer->next_seq;
-        peer->gap_due.to_sequence = p->next_seq;
-        peer->gap_due.to_message = p->total_messages;
-        log_warn("subscriber %s is slow: batches %" PRIu64 " to %" PRIu64 " are dropped for it",
-                 peer->name, peer->next_seq, p->next_seq - 1);
-        peer->next_seq = p->next_seq;
-    }
+    struct control_gap *gap = &peer->gap_due;
+
     peer->gap = true;
     peer->released_next = p->next_seq;
+    if (peer->next_seq == p->next_seq)
+        return;
+    log_warn("subscriber %s is slow: batches %" PRIu64 " to %" PRIu64 " are dropped for it",
+             peer->name, peer->next_seq, p->next_seq - 1);
+    if (peer->state == PEER_UP) {
+        if (gap->from_sequence == gap->to_sequence)
+            gap->from_sequence = peer->next_seq;
+        gap->to_sequence = p->next_seq;
+        gap->to_message = p->total_messages;
+    }
+    peer->next_seq = p->next_seq;
+}
+
+/* Nothing is left to drop: what was handed to its link holds the slots. */
+static void reset_link(struct peer *peer)
+{
+    log_warn("subscriber %s takes nothing of what was written to it: its link is reset",
+             peer->name);
+    embar_link_abort(peer->conn->link);
+}
+
+static void evict(struct embar_publisher *p, struct peer *peer)
+{
+    if (peer->conn)
+        endpoint_end(peer->conn, REJECT_SLOW, "subscriber %s is slow and was evicted", peer->name);
+    peer_lost(p, peer, "it was slow and was evicted");
+}
+
+uint64_t publisher_slow_deadline(const struct embar_publisher *p)
+{
+    uint64_t wait = p->options.slow_timeout_ns;
+
+    if (p->options.slow_subscriber == SLOW_BLOCK || p->slots.free_count > 0 ||
+        p->blocked_since_ns == 0)
+        return UINT64_MAX;
+    if (p->options.slow_subscriber == SLOW_DROP && p->oldest_seq == p->next_seq && wait < STUCK_NS)
+        wait = STUCK_NS;
+    return p->blocked_since_ns + wait;
 }
 
 void publisher_slow(struct embar_publisher *p)
 {
-    uint64_t needed = least_needed(p);
+    uint64_t now = p->endpoint.now_ns;
+    uint64_t oldest = p->oldest_seq;
+    bool stuck = oldest == p->next_seq; /* all batches may go, yet writes hold their slots */
 
     if (p->options.slow_subscriber == SLOW_BLOCK || p->slots.free_count > 0)
         return;
     if (p->blocked_since_ns == 0)
-        p->blocked_since_ns = p->endpoint.now_ns;
-    if (p->endpoint.now_ns - p->blocked_since_ns < p->options.slow_timeout_ns)
+        p->blocked_since_ns = now;
+    if (now < publisher_slow_deadline(p))
         return;
     for (struct peer *peer = p->peers; peer; peer = peer->next) {
-        uint64_t at = peer_level(peer, (enum embar_level)p->options.ack);
+        bool holds = stuck ? peer->writes > 0 : peer_needs(p, peer) == oldest;
 
-        if (!peer_counts(peer) || at > needed || peer->released_next > needed)
+        if (!peer_counts(peer) || !holds)
             continue;
-        if (p->options.slow_subscriber == SLOW_DROP) {
+        if (p->options.slow_subscriber == SLOW_EVICT)
+            evict(p, peer);
+        else if (stuck)
+            reset_link(peer);
+        else
             drop_for(p, peer);
-        } else {
-            if (peer->conn)
-                endpoint_end(peer->conn, REJECT_SLOW, "subscriber %s is slow and was evicted",
-                             peer->name);
-            peer_lost(p, peer, "it was slow and was evicted");
-        }
     }
+    p->blocked_since_ns = now;
     publisher_pump(p);
     publisher_advance(p);
 }

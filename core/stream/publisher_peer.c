@@ -54,14 +54,47 @@ static enum control_reject publisher_admit(void *self, struct conn *conn,
     return REJECT_NONE;
 }
 
-/* The old link of a subscriber that has come back on another one. */
-static void drop_old_link(struct peer *peer)
+/* Batches from `sequence` on, which are kept, go out again. */
+static void go_back(struct peer *peer, uint64_t sequence)
 {
+    peer->next_seq = sequence;
+    if (peer->released_next > sequence)
+        peer->released_next = sequence; /* and must not be let go before */
+}
+
+/* Its link is over, or has a successor: what had not arrived is due again. */
+static void detach(struct embar_publisher *p, struct peer *peer)
+{
+    peer->conn = NULL;
+    peer->writes = 0;
+    peer->gap_due.from_sequence = peer->gap_due.to_sequence; /* START will say it */
+    peer->gap_end = 0;
+    peer_stall(p, peer, false);
+    if (peer->next_seq > peer->placed_next)
+        go_back(peer, peer->placed_next > p->oldest_seq ? peer->placed_next : p->oldest_seq);
+    if (peer->state != PEER_UP)
+        return;
+    peer->state = PEER_DETACHED;
+    peer->return_by_ns = p->endpoint.now_ns + p->options.reconnect_timeout_ns;
+}
+
+/* The old link of a subscriber that has come back on another one. */
+static void drop_old_link(struct embar_publisher *p, struct peer *peer, const struct conn *later)
+{
+    struct target *target = peer->target;
+
     if (!peer->conn)
         return;
     peer->conn->peer = NULL;
     embar_link_abort(peer->conn->link);
-    peer->conn = NULL;
+    detach(p, peer);
+    if (!target || !later->target || target == later->target)
+        return;
+    /* Two addresses: their links would drive each other out for ever. */
+    diag_fail(&target->failure, EALREADY, "%s leads to the same subscriber as %s", target->address,
+              later->target->address);
+    log_warn("%s: only one link is kept", target->failure.text);
+    target_finished(target, true);
 }
 
 static void publisher_joined(void *self, struct conn *conn, const struct control_hello *hello)
@@ -79,26 +112,12 @@ static void publisher_joined(void *self, struct conn *conn, const struct control
         peer->next = p->peers;
         p->peers = peer;
     }
-    drop_old_link(peer);
+    drop_old_link(p, peer, conn);
     snprintf(peer->name, sizeof peer->name, "%s", embar_link_peer(conn->link));
-    if (peer->state == PEER_UP)
-        peer->state = PEER_DETACHED; /* until it has granted its slots anew */
     peer->deadline_ns = p->endpoint.now_ns + p->options.handshake_timeout_ns;
     peer->conn = conn;
     peer->target = conn->target;
     conn->peer = peer;
-}
-
-/* Says where the stream begins for this peer. A queue that is full at this point is no queue. */
-static int send_start(struct embar_publisher *p, struct peer *peer)
-{
-    const struct record *before =
-        peer->next_seq > 0 ? publisher_record(p, peer->next_seq - 1) : NULL;
-    struct control_message message = {.type = CONTROL_START};
-
-    message.start.first_sequence = peer->next_seq;
-    message.start.first_message = before ? before->messages_through : 0;
-    return endpoint_send(peer->conn, &message);
 }
 
 static int accept_slots(struct peer *peer, const struct control_grant *grant)
@@ -116,43 +135,71 @@ static int accept_slots(struct peer *peer, const struct control_grant *grant)
     return 0;
 }
 
-/* Where the peer goes on: where it stopped, if that is kept, else at the oldest batch that is. */
-static int set_position(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
-                        struct embar_diag *diag)
+/* The number of a batch's first message, if that is known still; else `otherwise`. */
+static uint64_t first_message(const struct embar_publisher *p, uint64_t sequence,
+                              uint64_t otherwise)
 {
-    if (peer->state == PEER_JOINING) {
-        peer->next_seq = p->next_seq;
-        peer->placed_next = p->next_seq;
-        peer->consumed_next = p->next_seq;
-        peer->start_bytes = p->total_bytes;
-        peer->gap = wanted != ANY_SEQUENCE; /* it was given up before, and is back */
-        return 0;
-    }
-    if (wanted == ANY_SEQUENCE)
-        wanted = peer->placed_next; /* it joined, but START did not reach it */
+    const struct record *before = sequence > 0 ? publisher_record(p, sequence - 1) : NULL;
+
+    return before ? before->messages_through : sequence > 0 ? otherwise : 0;
+}
+
+/* It is new, or was given up and everything since then is missing. */
+static void begin(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
+                  struct control_start *start)
+{
+    peer->next_seq = peer->placed_next = peer->consumed_next = p->next_seq;
+    peer->placed_message = p->total_messages;
+    peer->start_bytes = p->total_bytes;
+    peer->rejoined = peer->gap = wanted != ANY_SEQUENCE;
+    start->first_sequence = p->next_seq;
+    start->first_message = p->total_messages;
+}
+
+/* Where the peer goes on: where it stopped, if that is kept, else at the oldest batch that is. What
+ * lies between is a gap: for a peer that knows where it stopped START tells it. One that START
+ * never reached is told where it had joined, and a GAP. */
+static int go_on(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
+                 struct control_start *start, struct embar_diag *diag)
+{
+    bool told = wanted != ANY_SEQUENCE;
+
+    if (!told)
+        wanted = peer->placed_next;
     if (wanted > p->next_seq || wanted < peer->placed_next)
         return diag_fail(diag, EPROTO, "GRANT goes on at batch %" PRIu64 ", which was not due",
                          wanted);
+    peer->placed_message = first_message(p, wanted, peer->placed_message);
     peer->placed_next = wanted;
-    peer->next_seq = wanted;
-    if (wanted < p->oldest_seq) {
-        peer->gap = true;
-        peer->next_seq = p->oldest_seq;
-    }
+    go_back(peer, wanted > p->oldest_seq ? wanted : p->oldest_seq);
+    start->first_sequence = peer->next_seq;
+    start->first_message = first_message(p, peer->next_seq, p->total_messages);
+    if (peer->next_seq == wanted)
+        return 0;
+    peer->gap = true;
+    if (told)
+        return 0;
+    peer->gap_due = (struct control_gap){wanted, peer->next_seq, start->first_message};
+    start->first_sequence = wanted;
+    start->first_message = peer->placed_message;
     return 0;
 }
 
 static int handle_grant(struct embar_publisher *p, struct peer *peer,
                         const struct control_grant *grant, struct embar_diag *diag)
 {
+    struct control_message start = {.type = CONTROL_START};
     bool again = peer->state != PEER_JOINING;
-    int rc;
+    int rc = 0;
 
     if (peer->state == PEER_UP)
         return diag_fail(diag, EPROTO, "a second GRANT");
     if (grant->slot_bytes < p->options.batch_size)
         return diag_fail(diag, EPROTO, "GRANT of slots of %" PRIu64 " bytes", grant->slot_bytes);
-    rc = set_position(p, peer, grant->next_sequence, diag);
+    if (again)
+        rc = go_on(p, peer, grant->next_sequence, &start.start, diag);
+    else
+        begin(p, peer, grant->next_sequence, &start.start);
     if (rc < 0)
         return rc;
     if (accept_slots(peer, grant) < 0)
@@ -160,8 +207,8 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
     peer->key = grant->key;
     peer->slot_bytes = grant->slot_bytes;
     peer->finish_sent = false;
-    peer->gap_due.from_sequence = peer->gap_due.to_sequence;
     peer->state = PEER_UP;
+    target_joined(peer->conn);
     if (again)
         p->stats.reconnects++;
     else
@@ -170,8 +217,9 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
              peer->name, again ? "is back" : "joined",
              p->endpoint.transports[peer->conn->transport].name, grant->slots, grant->slot_bytes,
              peer->next_seq);
-    if (send_start(p, peer) < 0)
-        return diag_fail(diag, EPROTO, "START could not be sent");
+    rc = endpoint_send(peer->conn, &start);
+    if (rc < 0 && rc != -ENOTCONN) /* when the link is over already, its LINK_DOWN is to come */
+        return diag_fail(diag, -rc, "START could not be sent");
     publisher_check_peers(p);
     publisher_pump(p);
     return 0;
@@ -192,12 +240,28 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
         if (slot_pool_put(&peer->remote, credit->slots[i]) < 0)
             return diag_fail(diag, EPROTO, "CREDIT gives back slot %u, which was not in use",
                              credit->slots[i]);
+    if (peer->target && credit->placed_next > peer->placed_next)
+        target_works(peer->target);
+    peer->placed_message = first_message(p, credit->placed_next, peer->placed_message);
     peer->placed_next = credit->placed_next;
     peer->consumed_next = credit->consumed_next;
-    p->progress_ns = p->endpoint.now_ns;
+    peer->credit_ns = p->endpoint.now_ns;
     publisher_pump(p);
     publisher_advance(p);
     return 0;
+}
+
+/* It takes no part any more: nothing leads to it, and its link ends. */
+static void part(struct embar_publisher *p, struct peer *peer)
+{
+    peer_stall(p, peer, false);
+    if (peer->target)
+        target_finished(peer->target, true);
+    if (!peer->conn)
+        return;
+    peer->conn->peer = NULL;
+    endpoint_disconnect(peer->conn);
+    peer->conn = NULL;
 }
 
 static int handle_finished(struct embar_publisher *p, struct peer *peer,
@@ -217,11 +281,8 @@ static int handle_finished(struct embar_publisher *p, struct peer *peer,
     } else {
         p->stats.peers_finished++;
     }
-    if (peer->target)
-        target_finished(peer->target, true);
-    peer->conn->peer = NULL;
-    embar_link_disconnect(peer->conn->link);
-    peer->conn = NULL;
+    p->confirmed++;
+    part(p, peer);
     publisher_advance(p);
     return 0;
 }
@@ -261,13 +322,16 @@ static int publisher_arrival(void *self, struct conn *conn, uint32_t immediate, 
 static void publisher_write_done(void *self, struct conn *conn, uint64_t token, int status)
 {
     struct embar_publisher *p = self;
-    struct record *record = publisher_record(p, token);
     struct peer *peer = conn->peer;
+    uint32_t slot = (uint32_t)token;
+    uint64_t sequence = p->sources[slot].sequence;
 
-    if (record)
-        record->writes--;
-    if (status < 0 && peer && token < peer->next_seq)
-        peer->next_seq = token; /* not sent: it goes out again on the next link */
+    if (peer) {
+        peer->writes--;
+        if (status < 0 && sequence < peer->next_seq && sequence >= p->oldest_seq)
+            go_back(peer, sequence); /* not sent: it goes out again on the next link */
+    }
+    publisher_write_over(p, slot);
     publisher_advance(p);
 }
 
@@ -280,13 +344,7 @@ void peer_lost(struct embar_publisher *p, struct peer *peer, const char *why)
     peer->state = PEER_LOST;
     snprintf(p->last_loss, sizeof p->last_loss, "%s", why);
     log_warn("subscriber %s is lost: %s", peer->name, why);
-    if (peer->target)
-        target_finished(peer->target, true);
-    if (peer->conn) {
-        peer->conn->peer = NULL;
-        embar_link_disconnect(peer->conn->link);
-        peer->conn = NULL;
-    }
+    part(p, peer);
     publisher_advance(p);
     publisher_check_peers(p);
 }
@@ -300,23 +358,16 @@ static void publisher_down(void *self, struct conn *conn, int status, const char
     link_count_add(&p->stats, conn->link);
     if (!peer)
         return;
-    peer->conn = NULL;
-    if (peer->state == PEER_JOINING) {
-        if (peer->target && endpoint_may_retry(conn->ended))
-            return; /* the target tries again and finds this peer */
-        peer_lost(p, peer, reason);
-        return;
-    }
+    detach(p, peer);
     if (!endpoint_may_retry(conn->ended)) {
         peer_lost(p, peer, reason);
-        return;
+    } else if (peer->state == PEER_JOINING) {
+        peer->state = PEER_LOST; /* it never joined: when it comes again it is a new one */
+    } else {
+        log_warn("link to subscriber %s was lost: %s", peer->name, reason);
+        peer->deadline_ns = peer->return_by_ns;
+        publisher_advance(p);
     }
-    log_warn("link to subscriber %s was lost: %s", peer->name, reason);
-    peer->state = PEER_DETACHED;
-    peer->deadline_ns = p->endpoint.now_ns + p->options.reconnect_timeout_ns;
-    if (peer->next_seq > peer->placed_next)
-        peer->next_seq = peer->placed_next > p->oldest_seq ? peer->placed_next : p->oldest_seq;
-    publisher_advance(p);
 }
 
 static void publisher_target_failed(void *self, struct target *target)

@@ -3,8 +3,11 @@
  * the messages that go with it (GAP, FINISH). Also what the passing of time means for subscribers.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "common/log.h"
+#include "common/diag.h"
 #include "stream/publisher.h"
 
 static uint32_t in_flight(const struct peer *peer)
@@ -12,7 +15,7 @@ static uint32_t in_flight(const struct peer *peer)
     return peer->remote.slot_count - peer->remote.free_count;
 }
 
-static void count_stall(struct embar_publisher *p, struct peer *peer, bool stalled)
+void peer_stall(struct embar_publisher *p, struct peer *peer, bool stalled)
 {
     if (stalled && peer->stall_since_ns == 0) {
         peer->stall_since_ns = p->endpoint.now_ns;
@@ -22,12 +25,12 @@ static void count_stall(struct embar_publisher *p, struct peer *peer, bool stall
     }
 }
 
-/* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit.
- */
+/* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit,
+ * -ENOTCONN when the link is over; anything else ends the link here. */
 static int write_next(struct embar_publisher *p, struct peer *peer)
 {
-    struct record *record = publisher_record(p, peer->next_seq);
-    struct embar_write write = {.key = peer->key, .token = peer->next_seq};
+    const struct record *record = publisher_record(p, peer->next_seq);
+    struct embar_write write = {.key = peer->key, .token = record->slot};
     struct embar_diag diag = {0};
     uint32_t slot;
     int rc;
@@ -41,14 +44,18 @@ static int write_next(struct embar_publisher *p, struct peer *peer)
         write.remote_offset = slot * peer->slot_bytes;
         write.immediate = slot;
         rc = embar_write(peer->conn->link, &write);
-    } else {
-        log_error("%s", diag.text);
+        if (rc < 0)
+            diag_fail(&diag, -rc, "batches of up to %" PRIu64 " bytes cannot be written: %s",
+                      p->options.batch_size, strerror(-rc));
     }
     if (rc < 0) {
         slot_pool_put(&peer->remote, slot);
+        if (rc != -EAGAIN && rc != -ENOTCONN)
+            endpoint_end(peer->conn, REJECT_RESOURCES, "%s", diag.text);
         return rc;
     }
-    record->writes++;
+    p->sources[record->slot].writes++;
+    peer->writes++;
     peer->next_seq++;
     return 0;
 }
@@ -58,17 +65,21 @@ static bool send_due(struct embar_publisher *p, struct peer *peer)
     struct control_message message;
 
     if (peer->gap_due.from_sequence != peer->gap_due.to_sequence) {
+        /* The subscriber keeps one gap in mind. Its CREDIT says when it has come past the last. */
+        if (peer->placed_next < peer->gap_end)
+            return false;
         message.type = CONTROL_GAP;
         message.gap = peer->gap_due;
         if (endpoint_send(peer->conn, &message) < 0)
             return false;
+        peer->gap_end = peer->gap_due.to_sequence;
         peer->gap_due.from_sequence = peer->gap_due.to_sequence;
     }
     if (p->finishing && !peer->finish_sent && peer->next_seq == p->next_seq) {
         message.type = CONTROL_FINISH;
         message.totals.end_sequence = p->next_seq;
         message.totals.end_message = p->total_messages;
-        message.totals.bytes = p->total_bytes - peer->start_bytes;
+        message.totals.bytes = peer->rejoined ? UNKNOWN_BYTES : p->total_bytes - peer->start_bytes;
         peer->finish_sent = endpoint_send(peer->conn, &message) == 0;
     }
     return true;
@@ -83,24 +94,26 @@ void publisher_pump(struct embar_publisher *p)
             continue;
         while (rc == 0 && peer->next_seq < p->next_seq)
             rc = write_next(p, peer);
-        count_stall(p, peer, rc == -ENOBUFS);
+        peer_stall(p, peer, rc == -ENOBUFS);
         send_due(p, peer);
     }
+    if (!publisher_has_peers(p))
+        publisher_advance(p); /* nobody is left whose words would do it */
 }
 
 /* Subscribers that are there, may come back, or are being connected to for the first time. */
 static unsigned peers_possible(const struct embar_publisher *p)
 {
-    unsigned count = 0;
+    unsigned count = p->confirmed;
 
     for (const struct peer *peer = p->peers; peer; peer = peer->next)
-        count += peer_counts(peer) || peer->state == PEER_FINISHED;
+        count += peer_counts(peer);
     for (unsigned i = 0; i < p->endpoint.target_count; i++) {
         const struct target *target = &p->endpoint.targets[i];
         bool known = false;
 
         for (const struct peer *peer = p->peers; peer; peer = peer->next)
-            known |= peer->target == target && peer->state != PEER_JOINING;
+            known |= peer->target == target && peer_counts(peer);
         count += target->state != TARGET_FAILED && !known;
     }
     return count;
@@ -134,12 +147,13 @@ void publisher_check_peers(struct embar_publisher *p)
     if (up >= p->options.publisher_min_subscribers)
         p->started = true;
     for (struct peer *peer = p->peers; peer; peer = peer->next) {
-        bool waiting = peer->state == PEER_DETACHED || (peer->state == PEER_JOINING && peer->conn);
+        bool waiting = peer->state == PEER_DETACHED || peer->state == PEER_JOINING;
 
         if (!waiting || p->endpoint.now_ns < peer->deadline_ns)
             continue;
+        peer->deadline_ns = UINT64_MAX;
         if (peer->conn)
-            endpoint_end(peer->conn, REJECT_PROTOCOL, "no GRANT within handshake_timeout");
+            endpoint_end(peer->conn, REJECT_BUSY, "no GRANT within handshake_timeout");
         else
             peer_lost(p, peer, "it did not come back within reconnect_timeout");
     }
@@ -151,8 +165,25 @@ uint64_t publisher_peers_deadline(const struct embar_publisher *p)
     uint64_t deadline = UINT64_MAX;
 
     for (const struct peer *peer = p->peers; peer; peer = peer->next)
-        if ((peer->state == PEER_DETACHED || (peer->state == PEER_JOINING && peer->conn)) &&
+        if ((peer->state == PEER_DETACHED || peer->state == PEER_JOINING) &&
             peer->deadline_ns < deadline)
             deadline = peer->deadline_ns;
     return deadline;
+}
+
+void publisher_forget_peers(struct embar_publisher *p)
+{
+    struct peer **at = &p->peers;
+
+    while (*at) {
+        struct peer *peer = *at;
+
+        if (peer->state != PEER_FINISHED && peer->state != PEER_LOST) {
+            at = &peer->next;
+            continue;
+        }
+        *at = peer->next;
+        slot_pool_destroy(&peer->remote);
+        free(peer);
+    }
 }

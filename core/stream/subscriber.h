@@ -4,7 +4,8 @@
  * the same buffer is granted again, but for the slots that still hold something.
  *
  *   subscriber.c           the public calls
- *   subscriber_session.c   publishers joining, coming back, finishing
+ *   subscriber_session.c   publishers joining and coming back, what they say
+ *   subscriber_end.c       finishing, giving up, forgetting
  *   subscriber_batch.c     arrival, order, release, credits
  */
 #ifndef STREAM_SUBSCRIBER_H
@@ -16,6 +17,8 @@
 #include "stream/batch.h"
 #include "stream/endpoint.h"
 #include "stream/stream_buffer.h"
+
+#define SUBSCRIBER_PAST 64 /* publishers that are remembered after their session has ended */
 
 enum slot_state {
     SLOT_FREE = 0, /* the publisher may write into it */
@@ -74,14 +77,25 @@ struct session {
     bool checksum;          /* its batches must carry one */
     uint64_t damaged_at;    /* placed_next when batches came damaged, and how many */
     unsigned damaged;
-    uint64_t deadline_ns; /* DETACHED, CONFIRMED without link */
+    uint64_t deadline_ns;  /* of the handshake, or of its coming back */
+    uint64_t return_by_ns; /* DETACHED: of its coming back */
     char name[ADDRESS_BYTES];
+};
+
+/* Where a session had come to when it ended: should its publisher be back all the same, it goes on
+ * there, and nothing is delivered twice. */
+struct past_session {
+    uint64_t instance; /* 0: none */
+    uint64_t placed_next, next_message, bytes, gaps;
+    bool lost; /* it counts as lost */
 };
 
 struct embar_subscriber {
     struct endpoint endpoint;
     struct stream_options options; /* owned copy */
     struct session *sessions;
+    struct past_session past[SUBSCRIBER_PAST]; /* the latest; overwritten in turn */
+    unsigned past_next;
     struct stream_buffer spare; /* a buffer that no session has; addr NULL: none */
     struct embar_batch *ready, **ready_end;
     struct embar_diag failure;
@@ -91,10 +105,22 @@ struct embar_subscriber {
 
 /* subscriber_session.c */
 extern const struct endpoint_role subscriber_role;
+void session_hide_buffer(struct session *session); /* the publisher can write no more */
+
+/* subscriber_end.c */
+int64_t count_sessions(const struct embar_subscriber *subscriber, bool detached_only);
+int session_take_buffer(struct session *session, unsigned transport, struct embar_diag *diag);
+int session_finish(struct session *session, const struct control_totals *totals,
+                   struct embar_diag *diag);        /* a FINISH has come */
+void session_check_finish(struct session *session); /* confirms once all is consumed */
+void session_end(struct session *session, bool lost, const char *why);
+/* LEAVE. After FINISH the publisher just does not wait for the confirmation: what it published is
+ * there when all of it is placed. */
+void session_leave(struct session *session);
+void session_remember(struct session *session); /* what it was before, if it was */
 void session_check_all(struct embar_subscriber *subscriber);
 uint64_t session_deadline(const struct embar_subscriber *subscriber);
-void session_check_finish(struct session *session); /* confirms once all is consumed */
-void session_put(struct session *session);          /* frees an ended one that nobody holds */
+void session_put(struct session *session); /* frees an ended one that nobody holds */
 void session_free(struct session *session);
 
 /* subscriber_batch.c */
@@ -105,6 +131,7 @@ uint64_t session_consumed(const struct session *session);
 void session_forget_unplaced(
     struct session *session);                 /* the link is gone: what waited comes again */
 void session_report(struct session *session); /* CREDIT, if there is anything to say */
+void session_report_soon(struct session *session, uint64_t now_ns); /* at the latest in REPORT_NS */
 void subscriber_report_due(struct embar_subscriber *subscriber, bool idle);
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/diag.h"
 #include "common/log.h"
 #include "stream/subscriber.h"
+#include "stream/targets.h"
 
 /* How long `placed` may go unreported when no credit carries it along. */
 #define REPORT_NS NS_PER_MS
@@ -37,6 +38,12 @@ static void credit(struct embar_batch *batch)
     session->credits[session->credit_count++] = (uint16_t)batch->slot;
 }
 
+void session_report_soon(struct session *session, uint64_t now_ns)
+{
+    if (session->report_due_ns == 0)
+        session->report_due_ns = now_ns + REPORT_NS;
+}
+
 static void make_ready(struct embar_batch *batch)
 {
     struct session *session = batch->session;
@@ -52,6 +59,8 @@ static void make_ready(struct embar_batch *batch)
     session->placed_next = batch->header.sequence + 1;
     session->next_message = batch->header.first_message + batch->header.messages;
     session->bytes += message_bytes(&batch->header);
+    if (session->target)
+        target_works(session->target);
     subscriber->stats.level_bytes[EMBAR_PLACED] += message_bytes(&batch->header);
     subscriber->stats.level_ns[EMBAR_PLACED] = subscriber->endpoint.now_ns;
 }
@@ -78,6 +87,7 @@ static void cross_gap(struct session *session)
     session->placed_next = session->gap.to_sequence;
     session->next_message = session->gap.to_message;
     session->gap.from_sequence = session->gap.to_sequence;
+    session_report_soon(session, subscriber->endpoint.now_ns);
 }
 
 int session_advance(struct session *session, struct embar_diag *diag)
@@ -169,8 +179,7 @@ int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, stru
         subscriber->stats.reordered++;
     /* A write may overtake START, which says where the order begins. */
     rc = session->state == SESSION_UP ? session_advance(session, diag) : 0;
-    if (session->report_due_ns == 0)
-        session->report_due_ns = subscriber->endpoint.now_ns + REPORT_NS;
+    session_report_soon(session, subscriber->endpoint.now_ns);
     return rc;
 }
 
@@ -209,8 +218,10 @@ void session_report(struct session *session)
         message.credit.count = (uint16_t)count;
         for (uint32_t i = 0; i < count; i++)
             message.credit.slots[i] = session->credits[session->credit_count - 1 - i];
-        if (endpoint_send(session->conn, &message) < 0)
-            return; /* the queue is full; the next round tries again */
+        if (endpoint_send(session->conn, &message) < 0) {
+            session->report_due_ns = session->subscriber->endpoint.now_ns + REPORT_NS;
+            return; /* the queue is full */
+        }
         for (uint32_t i = 0; i < count; i++)
             session->batches[message.credit.slots[i]].state = SLOT_FREE;
         session->credit_count -= count;
@@ -243,8 +254,10 @@ void embar_release(struct embar_batch *batch)
     struct session *session = batch->session;
     struct embar_subscriber *subscriber = session->subscriber;
 
+    uint64_t now = env_now_ns(subscriber->endpoint.env);
+
     subscriber->stats.level_bytes[EMBAR_CONSUMED] += message_bytes(&batch->header);
-    subscriber->stats.level_ns[EMBAR_CONSUMED] = env_now_ns(subscriber->endpoint.env);
+    subscriber->stats.level_ns[EMBAR_CONSUMED] = now;
     session->held--;
     batch->state = SLOT_RELEASED;
     /* Slots go back in order of sequence, so that "consumed through N" covers what was given back.
@@ -261,6 +274,7 @@ void embar_release(struct embar_batch *batch)
         session_put(session);
         return;
     }
+    session_report_soon(session, now);
     if (credits_are_worth_a_message(session))
         session_report(session);
     session_check_finish(session);

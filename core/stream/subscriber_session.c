@@ -1,6 +1,6 @@
 /*
- * The publishers of a subscriber: joining and coming back, granting the buffer, and the end, with
- * totals that are compared. Everything a publisher says is checked against what came from it.
+ * The publishers of a subscriber: joining and coming back, granting the buffer, and what they say.
+ * Everything a publisher says is checked against what came from it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -29,38 +29,6 @@ static struct session *find_session(struct embar_subscriber *s, uint64_t instanc
     return NULL;
 }
 
-static int64_t count_sessions(const struct embar_subscriber *s)
-{
-    int64_t count = 0;
-
-    for (const struct session *session = s->sessions; session; session = session->next)
-        count += session->state != SESSION_ENDED;
-    return count;
-}
-
-static int take_buffer(struct session *session, unsigned transport, struct embar_diag *diag)
-{
-    struct embar_subscriber *s = session->subscriber;
-
-    if (!s->spare.addr)
-        return stream_buffer_open(&session->buffer, &s->endpoint, transport, EMBAR_ACCESS_REMOTE,
-                                  diag);
-    session->buffer = s->spare;
-    memset(&s->spare, 0, sizeof s->spare);
-    return 0;
-}
-
-static void give_buffer(struct session *session)
-{
-    struct embar_subscriber *s = session->subscriber;
-
-    if (!s->spare.addr)
-        s->spare = session->buffer;
-    else
-        stream_buffer_close(&session->buffer);
-    memset(&session->buffer, 0, sizeof session->buffer);
-}
-
 static struct session *session_new(struct embar_subscriber *s, uint64_t instance,
                                    unsigned transport, struct embar_diag *diag)
 {
@@ -80,8 +48,9 @@ static struct session *session_new(struct embar_subscriber *s, uint64_t instance
         session->batches[slot].session = session;
         session->batches[slot].slot = slot;
     }
-    if (take_buffer(session, transport, diag) < 0)
+    if (session_take_buffer(session, transport, diag) < 0)
         goto free_session;
+    session_remember(session);
     session->next = s->sessions;
     s->sessions = session;
     return session;
@@ -111,10 +80,16 @@ static enum control_reject subscriber_admit(void *self, struct conn *conn,
     }
     if (find_session(s, hello->instance))
         return REJECT_NONE;
-    if (count_sessions(s) >= s->options.subscriber_max_links) {
+    if (count_sessions(s, false) >= s->options.subscriber_max_links) {
+        int64_t detached = count_sessions(s, true);
+
         snprintf(reason, reason_bytes, "subscriber.max_links of %d is reached",
                  (int)s->options.subscriber_max_links);
-        return REJECT_LIMIT;
+        if (detached == 0)
+            return REJECT_LIMIT;
+        snprintf(reason + strlen(reason), reason_bytes - strlen(reason),
+                 "; %" PRId64 " of them are lost and may come back", detached);
+        return REJECT_BUSY;
     }
     if (!session_new(s, hello->instance, conn->transport, &diag)) {
         snprintf(reason, reason_bytes, "%.250s", diag.text);
@@ -123,22 +98,41 @@ static enum control_reject subscriber_admit(void *self, struct conn *conn,
     return REJECT_NONE;
 }
 
-static void hide_buffer(struct session *session)
+void session_hide_buffer(struct session *session)
 {
     if (session->exposed)
         embar_buffer_unexpose(session->exposed);
     session->exposed = NULL;
 }
 
-/* The link of a session that goes on without it. */
-static void drop_link(struct session *session)
+/* From the loss of a link that had joined; failed attempts to come back do not prolong it. */
+static void set_return(struct session *session)
 {
+    const struct embar_subscriber *s = session->subscriber;
+
+    session->return_by_ns = s->endpoint.now_ns + s->options.reconnect_timeout_ns;
+}
+
+/* The link of a session that goes on over a later one. */
+static void drop_link(struct session *session, const struct conn *later)
+{
+    struct target *target = session->target;
+
     if (!session->conn)
         return;
-    hide_buffer(session);
+    session_hide_buffer(session);
     session->conn->peer = NULL;
     embar_link_abort(session->conn->link);
     session->conn = NULL;
+    if (session->state == SESSION_UP || session->state == SESSION_CONFIRMED)
+        set_return(session);
+    if (!target || !later->target || target == later->target)
+        return;
+    /* Two addresses: their links would drive each other out for ever. */
+    diag_fail(&target->failure, EALREADY, "%s leads to the same publisher as %s", target->address,
+              later->target->address);
+    log_warn("%s: only one link is kept", target->failure.text);
+    target_finished(target, true);
 }
 
 static int grant(struct session *session, struct embar_diag *diag)
@@ -151,6 +145,8 @@ static int grant(struct session *session, struct embar_diag *diag)
     if (rc < 0)
         return rc;
     rc = embar_buffer_expose(buffer, session->conn->link, &message.grant.key, diag);
+    if (rc == -ENOTCONN)
+        return 0; /* the link is over already: its LINK_DOWN is to come */
     if (rc < 0)
         return rc;
     session->exposed = buffer;
@@ -173,7 +169,7 @@ static void subscriber_joined(void *self, struct conn *conn, const struct contro
     struct session *session = find_session(s, hello->instance);
     struct embar_diag diag = {0};
 
-    drop_link(session);
+    drop_link(session, conn);
     session_forget_unplaced(session);
     snprintf(session->name, sizeof session->name, "%s", embar_link_peer(conn->link));
     session->ack = hello->ack;
@@ -226,71 +222,9 @@ static int handle_start(struct session *session, const struct control_start *sta
     session->next_message = start->first_message;
     session->started = true;
     session->state = SESSION_UP;
+    target_joined(session->conn);
+    session_report_soon(session, s->endpoint.now_ns); /* what was consumed meanwhile, at least */
     return session_advance(session, diag);
-}
-
-static void session_end(struct session *session, bool lost, const char *why)
-{
-    struct embar_subscriber *s = session->subscriber;
-
-    if (session->state == SESSION_ENDED)
-        return;
-    if (session->started && (lost || session->failed))
-        s->stats.peers_lost++;
-    else if (session->started)
-        s->stats.peers_finished++;
-    log_line(lost ? EMBAR_LOG_WARN : EMBAR_LOG_INFO, "publisher %s %s: %s", session->name,
-             lost ? "is lost" : "has finished", why);
-    session->state = SESSION_ENDED;
-    if (session->conn) {
-        hide_buffer(session);
-        session->conn->peer = NULL;
-        embar_link_disconnect(session->conn->link);
-        session->conn = NULL;
-    }
-    session_forget_unplaced(session);
-}
-
-static void confirm(struct session *session)
-{
-    struct control_message message = {.type = CONTROL_FINISHED};
-    const struct control_totals *finish = &session->finish;
-
-    message.totals.end_sequence = session->placed_next;
-    message.totals.end_message = session->next_message;
-    message.totals.bytes = session->bytes;
-    if (endpoint_send(session->conn, &message) < 0)
-        return; /* the queue is full; the next round tries again */
-    if (finish->end_message != session->next_message ||
-        (session->gaps == 0 && finish->bytes != session->bytes)) {
-        session->failed = true;
-        log_error("publisher %s says it published up to message %" PRIu64 " and %" PRIu64
-                  " bytes; %" PRIu64 " and %" PRIu64 " came",
-                  session->name, finish->end_message, finish->bytes, session->next_message,
-                  session->bytes);
-    }
-    if (session->target)
-        target_finished(session->target, false);
-    session->state = SESSION_CONFIRMED;
-}
-
-void session_check_finish(struct session *session)
-{
-    if (session->state == SESSION_UP && session->conn && session->finish_due &&
-        session_consumed(session) == session->finish.end_sequence)
-        confirm(session);
-}
-
-static int handle_finish(struct session *session, const struct control_totals *totals,
-                         struct embar_diag *diag)
-{
-    if (session->finish_due || totals->end_sequence < session->placed_next)
-        return diag_fail(diag, EPROTO, "FINISH at batch %" PRIu64 ", %" PRIu64 " have come",
-                         totals->end_sequence, session->placed_next);
-    session->finish = *totals;
-    session->finish_due = true;
-    session_check_finish(session);
-    return 0;
 }
 
 static int handle_gap(struct session *session, const struct control_gap *gap,
@@ -320,7 +254,7 @@ static int subscriber_message(void *self, struct conn *conn, const struct contro
     if (message->type == CONTROL_START)
         return handle_start(session, &message->start, diag);
     if (message->type == CONTROL_LEAVE) {
-        session_end(session, session->state != SESSION_CONFIRMED, "it left");
+        session_leave(session);
         return 0;
     }
     if (session->state != SESSION_UP)
@@ -328,7 +262,7 @@ static int subscriber_message(void *self, struct conn *conn, const struct contro
     if (message->type == CONTROL_GAP)
         return handle_gap(session, &message->gap, diag);
     if (message->type == CONTROL_FINISH)
-        return handle_finish(session, &message->totals, diag);
+        return session_finish(session, &message->totals, diag);
     return diag_fail(diag, EPROTO, "%s is not for a subscriber", control_name(message->type));
 }
 
@@ -361,17 +295,19 @@ static void subscriber_down(void *self, struct conn *conn, int status, const cha
     link_count_add(&s->stats, conn->link);
     if (!session)
         return;
-    hide_buffer(session);
+    session_hide_buffer(session);
     session->conn = NULL;
     if (session->state == SESSION_CONFIRMED && status == 0) {
         session_end(session, false, "all of it is consumed");
-    } else if (session->state == SESSION_JOINING) {
+    } else if (session->state == SESSION_JOINING && !session->started) {
         session_end(session, false, reason);
     } else if (!endpoint_may_retry(conn->ended)) {
         session_end(session, session->state != SESSION_CONFIRMED, reason);
     } else {
         log_warn("link to publisher %s was lost: %s", session->name, reason);
-        session->deadline_ns = s->endpoint.now_ns + s->options.reconnect_timeout_ns;
+        if (session->state == SESSION_UP || session->state == SESSION_CONFIRMED)
+            set_return(session);
+        session->deadline_ns = session->return_by_ns;
         if (session->state != SESSION_CONFIRMED)
             session->state = SESSION_DETACHED;
         session_forget_unplaced(session);
@@ -398,90 +334,3 @@ const struct endpoint_role subscriber_role = {
     .down = subscriber_down,
     .target_failed = subscriber_target_failed,
 };
-
-/* A session whose link is gone and did not come back, or whose handshake was not completed. */
-static void check_session(struct embar_subscriber *s, struct session *session)
-{
-    bool waits = session->state == SESSION_JOINING || session->state == SESSION_DETACHED ||
-                 (session->state == SESSION_CONFIRMED && !session->conn);
-
-    session_check_finish(session);
-    if (!waits || s->endpoint.now_ns < session->deadline_ns)
-        return;
-    if (session->conn)
-        endpoint_end(session->conn, REJECT_PROTOCOL, "no START within handshake_timeout");
-    else
-        session_end(session, session->state == SESSION_DETACHED,
-                    session->state == SESSION_DETACHED
-                        ? "it did not come back within reconnect_timeout"
-                        : "all of it is consumed");
-    if (session->conn)
-        session->deadline_ns = UINT64_MAX;
-}
-
-/* With nobody left to connect to and nobody joined, nothing can come any more. */
-static void check_targets(struct embar_subscriber *s)
-{
-    const struct target *failed = NULL;
-
-    if (s->endpoint.target_count == 0 || s->failure.error || count_sessions(s) > 0)
-        return;
-    for (unsigned i = 0; i < s->endpoint.target_count; i++) {
-        if (s->endpoint.targets[i].state != TARGET_FAILED)
-            return;
-        failed = &s->endpoint.targets[i];
-    }
-    s->failure = failed->failure;
-    log_error("%s", s->failure.text);
-}
-
-void session_check_all(struct embar_subscriber *s)
-{
-    struct session *next;
-
-    for (struct session *session = s->sessions; session; session = next) {
-        next = session->next;
-        check_session(s, session);
-        session_put(session);
-    }
-    check_targets(s);
-}
-
-uint64_t session_deadline(const struct embar_subscriber *s)
-{
-    uint64_t deadline = UINT64_MAX;
-
-    for (const struct session *session = s->sessions; session; session = session->next) {
-        bool waits = session->state == SESSION_JOINING || session->state == SESSION_DETACHED ||
-                     (session->state == SESSION_CONFIRMED && !session->conn);
-
-        if (waits && session->deadline_ns < deadline)
-            deadline = session->deadline_ns;
-        if (session->report_due_ns && session->conn && session->report_due_ns < deadline)
-            deadline = session->report_due_ns;
-    }
-    return deadline;
-}
-
-void session_free(struct session *session)
-{
-    struct session **at = &session->subscriber->sessions;
-
-    while (*at != session)
-        at = &(*at)->next;
-    *at = session->next;
-    stream_buffer_close(&session->buffer);
-    free(session->batches);
-    free(session);
-}
-
-void session_put(struct session *session)
-{
-    if (session->state != SESSION_ENDED || session->held > 0)
-        return;
-    for (uint32_t slot = 0; slot < session->slots; slot++)
-        if (session->batches[slot].state == SLOT_READY)
-            return;
-    give_buffer(session);
-    session_free(session);
-}

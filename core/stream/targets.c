@@ -1,7 +1,9 @@
 /*
  * The connecting side. Each target tries the transports in the order of preference, then waits
  * (50 ms doubling to 1 s) and begins again, until it has joined, its deadline has passed
- * (connect_timeout at first, reconnect_timeout after a loss), or the peer refused for good.
+ * (connect_timeout at first, reconnect_timeout after a loss), or the peer refused for good. A link
+ * that is lost before any batch has moved over it counts as an attempt that failed: peers that join
+ * and fail at once must not keep each other busy.
  */
 #include "stream/targets.h"
 
@@ -52,6 +54,15 @@ static void note_passed_over(struct endpoint *endpoint, const struct target *tar
              endpoint->transports[target->transport].name, target->address, reason);
 }
 
+/* The next attempt comes after a pause, which is longer each time. */
+static void back_off(struct endpoint *endpoint, struct target *target)
+{
+    target->next_ns = endpoint->now_ns + target->backoff_ns;
+    target->backoff_ns *= 2;
+    if (target->backoff_ns > BACKOFF_MOST_NS)
+        target->backoff_ns = BACKOFF_MOST_NS;
+}
+
 static void attempt_failed(struct endpoint *endpoint, struct target *target, int status,
                            const char *reason)
 {
@@ -66,10 +77,7 @@ static void attempt_failed(struct endpoint *endpoint, struct target *target, int
     }
     log_debug("attempt to connect to %s failed: %s", target->address, reason);
     target->transport = 0;
-    target->next_ns = endpoint->now_ns + target->backoff_ns;
-    target->backoff_ns *= 2;
-    if (target->backoff_ns > BACKOFF_MOST_NS)
-        target->backoff_ns = BACKOFF_MOST_NS;
+    back_off(endpoint, target);
 }
 
 static void attempt(struct endpoint *endpoint, struct target *target)
@@ -130,15 +138,23 @@ void target_joined(struct conn *conn)
 {
     struct target *target = conn->target;
 
+    if (!target)
+        return;
     target->state = TARGET_JOINED;
     target->joined_before = true;
-    target->backoff_ns = BACKOFF_FIRST_NS;
+    target->worked = false;
     target->failure = (struct embar_diag){0};
     if (target->transport == 0)
         conn->endpoint->why[0] = '\0';
     else
         log_warn("%s is used to reach %s: %s", conn->endpoint->transports[target->transport].name,
                  target->address, conn->endpoint->why);
+}
+
+void target_works(struct target *target)
+{
+    target->worked = true;
+    target->backoff_ns = BACKOFF_FIRST_NS;
 }
 
 void target_link_down(struct conn *conn, int status, const char *reason)
@@ -161,7 +177,10 @@ void target_link_down(struct conn *conn, int status, const char *reason)
     snprintf(target->failure.text, sizeof target->failure.text, "%s", reason);
     target->state = TARGET_WAITING;
     target->transport = 0;
-    target->next_ns = endpoint->now_ns;
+    if (target->worked)
+        target->next_ns = endpoint->now_ns;
+    else
+        back_off(endpoint, target);
     if (target->deadline_ns)
         target->deadline_ns = endpoint->now_ns + endpoint->options->reconnect_timeout_ns;
 }

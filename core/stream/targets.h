@@ -13,8 +13,11 @@ void targets_try(struct endpoint *endpoint);
 /* When targets_try is due next; UINT64_MAX: never. */
 uint64_t targets_deadline(const struct endpoint *endpoint);
 
-/* The target's link has finished its handshake. */
+/* The peer at the other end has joined: GRANT or START has come. Harmless without a target. */
 void target_joined(struct conn *conn);
+
+/* Batches move over the target's link: when it is lost the next attempt is made at once. */
+void target_works(struct target *target);
 
 /* The target's link is over; decides whether to try again. */
 void target_link_down(struct conn *conn, int status, const char *reason);

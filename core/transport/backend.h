@@ -17,6 +17,7 @@
 #define TRANSPORT_BACKEND_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -88,6 +89,10 @@ struct backend_data_ops {
     int (*write)(struct embar_link *link, const struct embar_write *write);
     /* Arguments are checked: link up, 1 .. max_send_bytes. Copies. -EAGAIN: there is no room. */
     int (*send)(struct embar_link *link, const void *data, size_t len_bytes);
+    /* Where the peer's buffer lies here. The link is up; caps has EMBAR_CAP_MAPPED. A backend with
+     * that capability also takes writes whose `buffer` is NULL: nothing is copied. */
+    int (*map)(struct embar_link *link, const struct embar_key *key, void **addr,
+               struct embar_diag *diag);
 };
 
 struct backend {
@@ -96,6 +101,7 @@ struct backend {
     const struct option_table *options; /* keys "NAME.*"; the target is the settings struct */
     size_t settings_size;
     struct embar_transport_caps caps;
+    bool shareable_buffers; /* exposes only what has a buffer_fd: core allocates such memory */
     size_t transport_size, listener_size, link_size, buffer_size;
     const struct backend_transport_ops *transport;
     const struct backend_listener_ops *listener;
@@ -120,6 +126,9 @@ const struct env *transport_env(const struct embar_transport *transport);
 void *buffer_addr(const struct embar_buffer *buffer);
 size_t buffer_size(const struct embar_buffer *buffer);
 uint32_t buffer_access(const struct embar_buffer *buffer);
+/* The sealed memfd that is the buffer's memory, as a whole, also where a buffer of another
+ * transport in this process was adopted; -1: it has none. Borrowed. */
+int buffer_fd(const struct embar_buffer *buffer);
 
 /* The buffer that this process exposes to the peer of `link`, or NULL. */
 struct embar_buffer *link_exposed_buffer(const struct embar_link *link);
@@ -161,5 +170,7 @@ int backend_expose_none(struct embar_buffer *buffer, struct embar_link *link, st
 void backend_unexpose_none(struct embar_buffer *buffer, struct embar_link *link);
 int backend_register_none(struct embar_buffer *buffer, struct embar_diag *diag); /* 0 */
 void backend_unregister_none(struct embar_buffer *buffer);
+int backend_map_none(struct embar_link *link, const struct embar_key *key, void **addr,
+                     struct embar_diag *diag); /* -ENOTSUP */
 
 #endif

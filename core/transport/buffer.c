@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,6 +28,43 @@ static int check_access(uint32_t access, struct embar_diag *diag)
     return 0;
 }
 
+/* Allocated buffers with a descriptor, of all threads: adopting one finds it here. */
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct embar_buffer *shared;
+
+static void shared_add(struct embar_buffer *buffer)
+{
+    pthread_mutex_lock(&shared_lock);
+    buffer->next_shared = shared;
+    shared = buffer;
+    pthread_mutex_unlock(&shared_lock);
+}
+
+static void shared_remove(struct embar_buffer *buffer)
+{
+    struct embar_buffer **at = &shared;
+
+    pthread_mutex_lock(&shared_lock);
+    while (*at != buffer)
+        at = &(*at)->next_shared;
+    *at = buffer->next_shared;
+    pthread_mutex_unlock(&shared_lock);
+}
+
+/* The descriptor of memory that is just that of an allocated buffer; -1. */
+static int shared_fd(const struct memory *memory)
+{
+    int fd = -1;
+
+    pthread_mutex_lock(&shared_lock);
+    for (const struct embar_buffer *b = shared; b != NULL && fd < 0; b = b->next_shared) {
+        if (b->memory.addr == memory->addr && b->memory.size_bytes == memory->size_bytes)
+            fd = b->memory.fd;
+    }
+    pthread_mutex_unlock(&shared_lock);
+    return fd;
+}
+
 /* Takes `memory` over on success only. */
 static int create(struct embar_transport *transport, const struct memory *memory, uint32_t access,
                   struct embar_buffer **buffer, struct embar_diag *diag)
@@ -41,17 +79,27 @@ static int create(struct embar_transport *transport, const struct memory *memory
     b->id = object_next_id(&buffer_ids);
     b->access = access != 0 ? access : ACCESS_BOTH;
     b->memory = *memory;
+    b->fd = memory->shareable ? memory->fd : shared_fd(memory);
     rc = backend->buffer->reg(b, diag);
     if (rc < 0) {
         free(b);
         return rc;
     }
+    if (memory->shareable)
+        shared_add(b);
     transport->buffer_count++;
     log_debug("buffer %" PRIu64 ": %zu bytes, %s pages: %zu of %zu bytes%s%s", b->id,
-             b->memory.size_bytes, memory_kind_name(b->memory.kind), b->memory.page_count,
-             b->memory.page_bytes, b->memory.reason[0] != '\0' ? ": " : "", b->memory.reason);
+              b->memory.size_bytes, memory_kind_name(b->memory.kind), b->memory.page_count,
+              b->memory.page_bytes, b->memory.reason[0] != '\0' ? ": " : "", b->memory.reason);
     *buffer = b;
     return 0;
+}
+
+/* A source is read by this process alone. A buffer of any transport may be adopted by one that
+ * shares, when a stream moves over to it. */
+static bool is_shared(uint32_t access)
+{
+    return transport_any_shares() && (access == 0 || (access & EMBAR_ACCESS_REMOTE) != 0);
 }
 
 int embar_buffer_alloc(struct embar_transport *transport, size_t size_bytes,
@@ -69,7 +117,8 @@ int embar_buffer_alloc(struct embar_transport *transport, size_t size_bytes,
     rc = check_access(options->access, diag);
     if (rc < 0)
         return rc;
-    rc = memory_alloc(size_bytes, options->hugepages, options->numa_node, &memory, diag);
+    rc = (is_shared(options->access) ? memory_alloc_shareable : memory_alloc)(
+        size_bytes, options->hugepages, options->numa_node, &memory, diag);
     if (rc < 0)
         return rc;
     rc = create(transport, &memory, options->access, buffer, diag);
@@ -112,6 +161,8 @@ int embar_buffer_free(struct embar_buffer *buffer)
     transport->backend->buffer->unreg(buffer);
     transport->buffer_count--;
     log_debug("buffer %" PRIu64 ": freed", buffer->id);
+    if (buffer->memory.shareable)
+        shared_remove(buffer);
     if (buffer->memory.kind != EMBAR_PAGES_ADOPTED)
         memory_free(&buffer->memory);
     free(buffer);

@@ -3,8 +3,10 @@
  * Owns nothing; allocates nothing. Runs on the transport's thread.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 
+#include "common/diag.h"
 #include "transport/object.h"
 
 /* Whether [offset, offset + len) lies within [0, size), without an overflow on the way. */
@@ -19,13 +21,13 @@ static int check_write(const struct embar_link *link, const struct embar_write *
 
     if (link->state != LINK_UP)
         return -ENOTCONN;
-    if (buffer == NULL || buffer->transport != link->transport ||
-        (buffer->access & EMBAR_ACCESS_LOCAL) == 0)
-        return -EINVAL;
-    if (write->len_bytes == 0 || write->len_bytes > link->transport->caps.max_write_bytes)
-        return -EINVAL;
-    if (!within(write->offset, write->len_bytes, buffer->memory.size_bytes) ||
+    if (write->len_bytes == 0 || write->len_bytes > link->transport->caps.max_write_bytes ||
         !within(write->remote_offset, write->len_bytes, write->key.size))
+        return -EINVAL;
+    if (buffer == NULL) /* built in place */
+        return (link->transport->caps.flags & EMBAR_CAP_MAPPED) != 0 ? 0 : -EINVAL;
+    if (buffer->transport != link->transport || (buffer->access & EMBAR_ACCESS_LOCAL) == 0 ||
+        !within(write->offset, write->len_bytes, buffer->memory.size_bytes))
         return -EINVAL;
     return 0;
 }
@@ -42,11 +44,21 @@ int embar_write(struct embar_link *link, const struct embar_write *write)
                          &posted.token);
     if (rc < 0)
         return rc;
-    write->buffer->writes_in_flight++;
+    if (write->buffer != NULL)
+        write->buffer->writes_in_flight++;
     rc = link->transport->backend->data->write(link, &posted);
-    if (rc < 0 && write_table_take(&link->writes, posted.token, NULL) == 0)
+    if (rc < 0 && write_table_take(&link->writes, posted.token, NULL) == 0 && write->buffer != NULL)
         write->buffer->writes_in_flight--;
     return rc;
+}
+
+int embar_map(struct embar_link *link, const struct embar_key *key, void **addr,
+              struct embar_diag *diag)
+{
+    if (link->state != LINK_UP)
+        return diag_fail(diag, ENOTCONN, "link %" PRIu64 " is %s: only a link that is up has a map",
+                         link->id, link_state_name(link->state));
+    return link->transport->backend->data->map(link, key, addr, diag);
 }
 
 int embar_send(struct embar_link *link, const void *data, size_t len_bytes)

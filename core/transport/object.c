@@ -98,6 +98,11 @@ uint32_t buffer_access(const struct embar_buffer *buffer)
     return buffer->access;
 }
 
+int buffer_fd(const struct embar_buffer *buffer)
+{
+    return buffer->fd;
+}
+
 struct embar_buffer *link_exposed_buffer(const struct embar_link *link)
 {
     return link->exposed;

@@ -68,6 +68,8 @@ struct embar_buffer {
     uint32_t access;
     uint32_t writes_in_flight;
     struct memory memory; /* owned unless its kind is adopted */
+    int fd; /* borrowed: of the memory, here or in the buffer it was adopted from; -1 */
+    struct embar_buffer *next_shared; /* borrowed; in the list of allocated shareable ones */
 };
 
 /* Allocates `size` bytes and, behind them, `private_size` for the backend; zeroed, both aligned
@@ -88,6 +90,9 @@ void transport_push(struct embar_transport *transport, const struct embar_event 
 
 /* The whole transport is lost: embar_poll says so once the queued events are taken. */
 void transport_fail(struct embar_transport *transport, int error, const char *why);
+
+/* Whether a transport is open in this process that exposes shareable memory only. */
+bool transport_any_shares(void);
 
 /* ---- link.c ------------------------------------------------------------------------------- */
 

@@ -53,7 +53,7 @@ static unsigned added;
 static const struct {
     const char *name, *how;
 } missing[] = {
-    {"shm", "this version has no shm backend yet: use rdma or tcp"},
+    {"shm", "this build has no shm backend: configure and build again from the complete sources"},
     {"rdma", "this build has no rdma backend: install libibverbs-dev and librdmacm-dev, configure "
              "without -DEMBAR_RDMA=OFF and build again"},
     {"tcp", "this build has no tcp backend: configure and build again from the complete sources"},

@@ -69,7 +69,7 @@ void core_link_up(struct embar_link *link)
     }
     if (link->state == LINK_UP) { /* else it crossed a disconnect */
         log_debug("link %" PRIu64 ": %s to %s is up", link->id, link->transport->caps.name,
-                 link->peer);
+                  link->peer);
         transport_push(link->transport, &event);
     }
 }
@@ -82,7 +82,8 @@ static void end_write(struct embar_link *link, const struct write_record *record
                                 .len_bytes = record->len_bytes,
                                 .token = record->token};
 
-    record->buffer->writes_in_flight--;
+    if (record->buffer != NULL)
+        record->buffer->writes_in_flight--;
     if (status == 0) {
         link->stats.writes++;
         link->stats.write_bytes += record->len_bytes;

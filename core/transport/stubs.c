@@ -34,3 +34,14 @@ void backend_unregister_none(struct embar_buffer *buffer)
 {
     (void)buffer;
 }
+
+int backend_map_none(struct embar_link *link, const struct embar_key *key, void **addr,
+                     struct embar_diag *diag)
+{
+    (void)key;
+    (void)addr;
+    return diag_fail(diag, ENOTSUP,
+                     "the %s backend cannot map the peer's buffer: write from a buffer of this "
+                     "side",
+                     link->transport->caps.name);
+}

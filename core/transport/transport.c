@@ -15,6 +15,12 @@
 #include "transport/settings.h"
 
 static _Atomic uint64_t transport_ids;
+static _Atomic unsigned sharing; /* open transports with shareable buffers */
+
+bool transport_any_shares(void)
+{
+    return atomic_load(&sharing) > 0;
+}
 
 static int no_backend(const char *name, struct embar_diag *diag)
 {
@@ -66,6 +72,7 @@ int transport_open_env(const char *name, const char *const *settings, const stru
         diag_fail(diag, -rc, "out of memory for the events of a %s transport", name);
         goto close_backend;
     }
+    atomic_fetch_add(&sharing, backend->shareable_buffers);
     log_debug("transport %" PRIu64 ": %s opened", t->id, name);
     *transport = t;
     return 0;
@@ -161,6 +168,7 @@ int embar_transport_close(struct embar_transport *transport)
     if (transport->listener_count > 0 || transport->link_count > 0 || transport->buffer_count > 0)
         return -EBUSY;
     transport->backend->transport->close(transport);
+    atomic_fetch_sub(&sharing, transport->backend->shareable_buffers);
     log_debug("transport %" PRIu64 ": closed", transport->id);
     event_queue_destroy(&transport->events);
     free(transport->settings);

@@ -41,6 +41,7 @@ int write_table_add(struct write_table *table, struct embar_buffer *buffer, size
     record->len_bytes = len_bytes;
     record->token = token;
     record->generation++;
+    record->in_flight = true;
     table->in_flight++;
     *core_token = (uint64_t)record->generation << 32 | i;
     return 0;
@@ -52,7 +53,7 @@ static void release(struct write_table *table, uint32_t i, struct write_record *
 
     if (out != NULL)
         *out = *record;
-    record->buffer = NULL;
+    record->in_flight = false;
     record->next_free = table->first_free;
     table->first_free = i;
     table->in_flight--;
@@ -63,7 +64,7 @@ int write_table_take(struct write_table *table, uint64_t core_token, struct writ
     uint32_t i = (uint32_t)core_token;
     uint32_t generation = (uint32_t)(core_token >> 32);
 
-    if (i >= table->capacity || table->records[i].buffer == NULL ||
+    if (i >= table->capacity || !table->records[i].in_flight ||
         table->records[i].generation != generation)
         return -ENOENT;
     release(table, i, record);
@@ -73,7 +74,7 @@ int write_table_take(struct write_table *table, uint64_t core_token, struct writ
 int write_table_take_any(struct write_table *table, struct write_record *record)
 {
     for (uint32_t i = 0; i < table->capacity; i++) {
-        if (table->records[i].buffer != NULL) {
+        if (table->records[i].in_flight) {
             release(table, i, record);
             return 0;
         }

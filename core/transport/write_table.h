@@ -6,16 +6,18 @@
 #ifndef TRANSPORT_WRITE_TABLE_H
 #define TRANSPORT_WRITE_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct embar_buffer;
 
 struct write_record {
-    struct embar_buffer *buffer; /* borrowed; NULL: the record is free */
+    struct embar_buffer *buffer; /* borrowed; NULL: built in place at the peer */
     size_t len_bytes;
     uint64_t token;      /* the caller's */
     uint32_t generation; /* counts the uses of this record */
+    bool in_flight;      /* else the record is free */
     uint32_t next_free;
 };
 

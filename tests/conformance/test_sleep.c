@@ -34,6 +34,25 @@ static void sleep_and_poll(struct side *side)
     side_poll(side);
 }
 
+/* For what takes several steps of both sides: sleeps until either has work, then polls both. */
+static void sleep_and_poll_both(struct world *world)
+{
+    struct embar_transport *transports[] = {world->client.transport, world->server.transport};
+    struct pollfd fds[2];
+    bool asleep = true;
+
+    for (int i = 0; i < 2; i++) {
+        int rc = embar_arm(transports[i]);
+
+        assert_true(rc == 0 || rc == -EAGAIN);
+        asleep &= rc == 0;
+        fds[i] = (struct pollfd){.fd = embar_fd(transports[i]), .events = POLLIN};
+    }
+    if (asleep)
+        assert_true(poll(fds, 2, BOUND_MS) > 0);
+    world_poll(world);
+}
+
 static void test_a_sleeper_is_woken_by_messages_and_writes(void **state)
 {
     struct world *world = *state;
@@ -62,26 +81,15 @@ static void test_a_sleeper_is_woken_by_requests_and_ends(void **state)
     struct world *world = *state;
     struct end *client = world_connect(world), *server;
 
-    while (world->server.ends == NULL) {
-        side_poll(&world->client);
-        sleep_and_poll(&world->server);
-    }
+    while (world->server.ends == NULL)
+        sleep_and_poll_both(world);
     server = world_request(world);
     assert_int_equal(embar_accept(server->link), 0);
-    while (!client->up) {
-        side_poll(&world->server);
-        sleep_and_poll(&world->client);
-    }
-    world_until(world, server->up);
+    while (!client->up || !server->up)
+        sleep_and_poll_both(world);
     assert_int_equal(embar_link_disconnect(client->link), 0);
-    while (!server->down) {
-        side_poll(&world->client);
-        sleep_and_poll(&world->server);
-    }
-    while (!client->down) {
-        side_poll(&world->server);
-        sleep_and_poll(&world->client);
-    }
+    while (!client->down || !server->down)
+        sleep_and_poll_both(world);
 }
 
 static void test_arming_is_refused_while_events_wait(void **state)

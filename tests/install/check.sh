@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The steps of the install tests; CMakeLists.txt says in which order.
 #   check.sh install BUILD STAGE   installs BUILD into the empty folder STAGE, under DESTDIR and a prefix
-#   check.sh c|cpp|headers|readme STAGE
+#   check.sh c|cpp|readme STAGE
 set -euo pipefail
 shopt -s nullglob
 
@@ -64,17 +64,6 @@ check_cpp()
     "$work/build/consumer"
 }
 
-check_headers()
-{
-    local header
-    for header in "$root"/include/embar/*.h; do
-        echo "#include <embar/${header##*/}>" >"$work/one.c"
-        ${CC:-cc} -std=c11 "${strict[@]}" -I"$root/include" -c "$work/one.c" -o "$work/one.o"
-        ${CXX:-c++} -x c++ -std=c++11 "${strict[@]}" -I"$root/include" -c "$work/one.c" -o "$work/one.o"
-        echo "${header##*/}"
-    done
-}
-
 # The C blocks of README.md are whole programs, a publisher and a subscriber: they talk to each other.
 check_readme()
 {
@@ -117,7 +106,7 @@ case ${1:-} in
 install)
     install_all "$2" "$3"
     ;;
-c | cpp | headers | readme)
+c | cpp | readme)
     root=$2/opt/embar
     work=$(mktemp -d)
     subscriber=
@@ -125,6 +114,6 @@ c | cpp | headers | readme)
     "check_$1"
     ;;
 *)
-    fail "usage: check.sh install BUILD STAGE | check.sh c|cpp|headers|readme STAGE"
+    fail "usage: check.sh install BUILD STAGE | check.sh c|cpp|readme STAGE"
     ;;
 esac

@@ -15,8 +15,13 @@ support=$EMBAR_BIN
 work=$(mktemp -d)
 patience=60 # seconds; what a condition may take on a slow machine under sanitizers
 
+# The same scripts run over every transport: on loopback, or in a guest on the address of its device.
+transport=${EMBAR_TEST_TRANSPORT:-tcp}
+host=${EMBAR_TEST_HOST:-127.0.0.1}
+over=(--set "transport=$transport")
+
 # Small buffers keep the tests quick; what the defaults do is shown by the tests that say so.
-small=(--set buffer.size=16MiB)
+small=("${over[@]}" --set buffer.size=16MiB)
 
 declare -A pids=()
 
@@ -97,7 +102,7 @@ listening() { # NAME
 start_sub() { # NAME OPTION...
     local name=$1
     shift
-    start "$name" "$sub" --listen 127.0.0.1:0 "${small[@]}" --report "$work/$name.json" "$@"
+    start "$name" "$sub" --listen "$host:0" "${small[@]}" --report "$work/$name.json" "$@"
     listening "$name"
 }
 
@@ -105,7 +110,7 @@ start_sub() { # NAME OPTION...
 start_pub() { # NAME OPTION...
     local name=$1
     shift
-    start "$name" "$pub" --listen 127.0.0.1:0 "${small[@]}" --report "$work/$name.json" "$@"
+    start "$name" "$pub" --listen "$host:0" "${small[@]}" --report "$work/$name.json" "$@"
     listening "$name"
 }
 

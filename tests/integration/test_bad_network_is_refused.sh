@@ -11,6 +11,7 @@ expect_refusal form 2 'HOST:PORT|port' "$pub" -q "${small[@]}" --connect 127.0.0
 # A port in use.
 start_sub busy
 expect_refusal port 3 "${address//./\\.}.*in use" "$sub" -q "${small[@]}" --listen "$address" -o null
+expect_refusal port 3 "${address//./\\.}.*in use" "$pub" -q "${small[@]}" --listen "$address"
 kill -TERM "${pids[busy]}"
 expect_end busy 0
 

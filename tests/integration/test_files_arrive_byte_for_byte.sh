@@ -3,7 +3,7 @@
 # many small files, one after the other, arrive as the same bytes.
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
-small=() # the defaults: 256 MiB buffers, 2 MiB batches
+small=("${over[@]}") # otherwise the defaults: 256 MiB buffers, 2 MiB batches
 
 bytes=0
 files=()
@@ -33,6 +33,6 @@ expect_end sub 0
 sent=$(cat "${files[@]}" | sha256sum)
 got=$(sha256sum <"$work/got")
 [[ $sent == "$got" ]] || fail "$(stat -c %s "$work/got") bytes came that are not the $bytes published"
-expect_report pub ".bytes == $bytes" '.exit_status == 0' '.error == null' '.transport == "tcp"' \
+expect_report pub ".bytes == $bytes" '.exit_status == 0' '.error == null' ".transport == \"$transport\"" \
     '.rate_gbps_consumed > 0' '.seconds > 0' '.latency_us.p50 > 0' '.latency_us.max >= .latency_us.p50'
 expect_report sub ".bytes == $bytes" '.peers == {joined: 1, finished: 1, lost: 0}' '.gaps == 0'

@@ -20,7 +20,7 @@ failing full 'writing /dev/full failed after 0 bytes: No space left on device \(
 # A limit on the size of files.
 (
     ulimit -f 10000
-    exec "$sub" --listen 127.0.0.1:0 "${small[@]}" --once -o "$work/limited" --report "$work/limit.json"
+    exec "$sub" --listen "$host:0" "${small[@]}" --once -o "$work/limited" --report "$work/limit.json"
 ) >"$work/limit.out" 2>"$work/limit.log" </dev/null &
 pids[limit]=$!
 listening limit
@@ -41,7 +41,7 @@ fi
 mkfifo "$work/pipe"
 head -c 1000000 <"$work/pipe" >"$work/head" &
 head_pid=$!
-"$sub" --listen 127.0.0.1:0 "${small[@]}" --once -o - --report "$work/closed.json" \
+"$sub" --listen "$host:0" "${small[@]}" --once -o - --report "$work/closed.json" \
     >"$work/pipe" 2>"$work/closed.log" </dev/null &
 pids[closed]=$!
 listening closed

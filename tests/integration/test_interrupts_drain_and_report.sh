@@ -49,6 +49,20 @@ wait "$seq_pid"
 last=$(tail -n 1 "$work/got")
 seq 1 "$last" | cmp - "$work/got" || fail "the output has a gap"
 
+# What is placed when the signal comes is written, however long the output takes it.
+mkfifo "$work/later"
+exec 9<>"$work/later"
+random_file "$work/sent" 6000000
+start_sub sub -o "$work/later"
+expect_pub pub 0 -i "$work/sent" --flush-level placed
+kill -INT "${pids[sub]}"
+cat <"$work/later" >"$work/got" 9>&- & # or it would wait for itself
+cat_pid=$!
+exec 9>&-
+ended sub
+wait "$cat_pid"
+same_bytes "$work/sent" "$work/got"
+
 # A second one ends at once: a publisher whose subscriber takes nothing any more, and a subscriber whose
 # output takes nothing.
 mkfifo "$work/full"

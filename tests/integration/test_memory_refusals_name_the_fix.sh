@@ -8,10 +8,10 @@ free_kib=$(awk '/^HugePages_Free:/ {n = $2} /^Hugepagesize:/ {print n * $2}' /pr
 too_much=$((free_kib / 1024 + 512))MiB
 for tool in "$pub" "$sub"; do
     expect_refusal pages 3 'hugepages|huge pages' "$tool" -q --set hugepages=require \
-        --set "buffer.size=$too_much" --listen 127.0.0.1:0
+        --set "buffer.size=$too_much" --listen "$host:0"
     grep -q 'nr_hugepages' "$work/pages.log" || fail "the fix is not named"
 done
-EMBAR_USE_HUGETLB=1 expect_refusal variable 3 'nr_hugepages' "$pub" -q --listen 127.0.0.1:0 \
+EMBAR_USE_HUGETLB=1 expect_refusal variable 3 'nr_hugepages' "$pub" -q --listen "$host:0" \
     --set "buffer.size=$too_much"
 
 # EMBAR_USE_HUGETLB=0 wants ordinary pages, and the report says what was had.

@@ -21,7 +21,7 @@ expect_pub pub 0 --generate --size 4096 --count 10000 --set stream=harvest
 expect_end sub 0
 for name in pub sub; do
     jq -e ".| [$shape] | all" "$work/$name.json" >/dev/null || fail "the report of $name: $(cat "$work/$name.json")"
-    expect_report $name '.stream == "harvest"' '.transport == "tcp"' '.bytes == 40960000' '.lanes >= 1' \
+    expect_report $name '.stream == "harvest"' ".transport == \"$transport\"" '.bytes == 40960000' '.lanes >= 1' \
         '.cpu_seconds > 0' '.receiver_not_ready == 0' '.registrations == 0' \
         '.latency_us | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p999 and .p999 <= .max'
 done

@@ -11,7 +11,7 @@ random_file "$work/tree/random" 5000001
 mkfifo "$work/out"
 tar x -C "$work/copy" <"$work/out" &
 tar_pid=$!
-"$sub" --listen 127.0.0.1:0 "${small[@]}" --once -o - >"$work/out" 2>"$work/sub.log" &
+"$sub" --listen "$host:0" "${small[@]}" --once -o - >"$work/out" 2>"$work/sub.log" &
 pids[sub]=$!
 listening sub
 tar c -C "$work/tree" . | "$pub" --connect "$address" "${small[@]}" -i - 2>"$work/pub.log"

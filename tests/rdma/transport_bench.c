@@ -1,14 +1,16 @@
 /*
  * How fast one link of a transport moves slots: a server exposes a buffer, a client fills it again
  * and again by one-sided writes, each of which the server answers with a credit. What is measured
- * ends with the last credit, so every byte lies in the server's buffer. Or, with latency, how long a
- * small write takes there and an equal one back.
+ * ends with the last credit, so every byte lies in the server's buffer. Or, with latency, how long
+ * a small write takes there and an equal one back.
  *
  *   transport_bench server TRANSPORT ADDRESS [KEY=VALUE]...
  *   transport_bench client TRANSPORT ADDRESS MODE SLOT_BYTES SLOTS COUNT [KEY=VALUE]...
  *
- * MODE is write or latency. The server serves one client and prints nothing but failures; the client
- * prints one line, "MB/s N" (1e6 bytes) or "us p50 N p99 N". One thread each.
+ * MODE is write, latency or idle (which only waits for the link to end). The server serves one
+ * client and prints "listening on ADDRESS"; the client prints "running" when the link is in use and
+ * then one line, "MB/s N" (1e6 bytes) or "us p50 N p99 N". When the link fails, each says how long
+ * after "running" that was, "link down after N s: REASON", and exits with 1. One thread each.
  */
 #include <errno.h>
 #include <poll.h>
@@ -33,6 +35,7 @@ struct bench {
     struct hello own, peer;
     bool up, down, has_peer;
     int status;
+    double running_s; /* when the link came into use; 0: not yet */
     uint64_t arrived, credited, done, written, credits_due;
 };
 
@@ -85,7 +88,8 @@ static void take(struct bench *b, const struct embar_event *event)
         b->down = true;
         b->status = event->status;
         if (event->status < 0)
-            fprintf(stderr, "transport_bench: link down: %s\n", event->reason);
+            fprintf(stderr, "transport_bench: link down after %.2f s: %s\n",
+                    b->running_s > 0 ? now_s() - b->running_s : 0.0, event->reason);
         break;
     case EMBAR_EVENT_MESSAGE:
         take_message(b, event);
@@ -150,6 +154,15 @@ static void say_hello(struct bench *b)
         step(b, false);
     if (rc < 0)
         die("send", NULL, rc);
+}
+
+static void say_running(struct bench *b)
+{
+    if (b->running_s > 0)
+        return;
+    b->running_s = now_s();
+    printf("running\n");
+    fflush(stdout);
 }
 
 static int write_slot(struct bench *b, uint64_t number)
@@ -220,6 +233,8 @@ static void serve(char **argv)
     rc = embar_listen(b.transport, argv[3], &listener, &diag);
     if (rc < 0)
         die("listen", &diag, rc);
+    printf("listening on %s\n", embar_listener_address(listener));
+    fflush(stdout);
     while (!b.has_peer && !b.down)
         step(&b, true);
     b.own = b.peer;
@@ -228,6 +243,7 @@ static void serve(char **argv)
     say_hello(&b);
     if (b.own.latency)
         serve_latency(&b);
+    b.running_s = now_s();
     while (!b.down) {
         step(&b, true);
         give_credits(&b);
@@ -247,6 +263,8 @@ static void run_writes(struct bench *b)
                write_slot(b, b->written) == 0)
             b->written++;
         step(b, true);
+        if (b->credited > 0)
+            say_running(b);
     }
     if (!b->down)
         printf("MB/s %.1f\n", (double)(b->own.count * b->own.slot_bytes) / 1e6 / (now_s() - start));
@@ -263,6 +281,10 @@ static void run_latency(struct bench *b)
 {
     double *us = calloc(b->own.count, sizeof(*us));
 
+    if (us == NULL)
+        die("latencies", NULL, -ENOMEM);
+    say_running(b);
+
     for (uint64_t i = 0; i < b->own.count && !b->down; i++) {
         double start = now_s();
         while (write_slot(b, i) == -EAGAIN)
@@ -276,6 +298,13 @@ static void run_latency(struct bench *b)
     free(us);
 }
 
+static void run_idle(struct bench *b)
+{
+    say_running(b);
+    while (!b->down)
+        step(b, true);
+}
+
 static void run_client(int argc, char **argv)
 {
     struct bench b = {0};
@@ -283,8 +312,9 @@ static void run_client(int argc, char **argv)
     int rc;
 
     if (argc < 8) {
-        fprintf(stderr, "usage: transport_bench client TRANSPORT ADDRESS write|latency SLOT_BYTES "
-                        "SLOTS COUNT [KEY=VALUE]...\n");
+        fprintf(stderr,
+                "usage: transport_bench client TRANSPORT ADDRESS write|latency|idle SLOT_BYTES "
+                "SLOTS COUNT [KEY=VALUE]...\n");
         exit(2);
     }
     b.own.latency = strcmp(argv[4], "latency") == 0;
@@ -307,6 +337,8 @@ static void run_client(int argc, char **argv)
         exit(1);
     if (b.own.latency)
         run_latency(&b);
+    else if (strcmp(argv[4], "idle") == 0)
+        run_idle(&b);
     else
         run_writes(&b);
     end(&b);
@@ -317,7 +349,7 @@ int main(int argc, char **argv)
     const char *level = getenv("BENCH_LOG");
 
     if (level != NULL)
-        embar_log_set(atoi(level), print_log, NULL);
+        embar_log_set((enum embar_log_level)atoi(level), print_log, NULL);
     if (argc >= 4 && strcmp(argv[1], "server") == 0)
         serve(argv);
     if (argc >= 4 && strcmp(argv[1], "client") == 0)

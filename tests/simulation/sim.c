@@ -1,5 +1,6 @@
 /* The simulation's clock, its random numbers, and the applications at both ends. */
 #include "simulation/sim.h"
+#include "simulation/byhand.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -41,7 +42,12 @@ static uint64_t sim_env_random(void *user)
     return next_random(&world.random_state);
 }
 
-static const struct env sim_env = {sim_now, sim_now, sim_env_random, NULL};
+static const struct env simulated = {sim_now, sim_now, sim_env_random, NULL};
+
+const struct env *sim_env(void)
+{
+    return &simulated;
+}
 
 static void close_world(void)
 {
@@ -65,6 +71,7 @@ void sim_init(struct sim *sim, uint64_t seed)
         embar_log_set(EMBAR_LOG_DEBUG, print_line, NULL);
     backend_mem_add();
     close_world();
+    byhand_close_all();
     memset(sim, 0, sizeof *sim);
     world.now_ns = NS_PER_S;
     world.random_state = seed;
@@ -82,6 +89,11 @@ void sim_sleep(struct sim *sim, uint64_t ns)
     world.now_ns += ns;
 }
 
+uint64_t sim_now_ns(void)
+{
+    return world.now_ns;
+}
+
 static struct embar_config *sim_config(va_list settings)
 {
     static const char *const small[] = {"transport=mem", "buffer.size=64KiB", "batch.size=4KiB",
@@ -96,7 +108,7 @@ static struct embar_config *sim_config(va_list settings)
     while ((setting = va_arg(settings, const char *)))
         if (embar_config_set(config, setting, &diag) < 0)
             fail_msg("%s: %s", setting, diag.text);
-    config_set_env(config, &sim_env);
+    config_set_env(config, &simulated);
     return config;
 }
 
@@ -166,26 +178,33 @@ static uint8_t message_byte(uint64_t number, size_t at)
     return (uint8_t)(number * 31 + at * 7 + (at >> 8));
 }
 
-int sim_publish(struct sim *sim, unsigned i)
+size_t sim_message(uint64_t number, size_t most, uint8_t bytes[SIM_MESSAGE_BYTES])
 {
-    uint8_t bytes[4096];
-    uint64_t number = sim->published[i];
-    size_t len = message_length(number, embar_publisher_max_message(sim->pub[i]) - 8);
-    int rc;
+    size_t len = message_length(number, most - 8);
 
     memcpy(bytes, &number, 8);
     for (size_t at = 0; at < len; at++)
         bytes[8 + at] = message_byte(number, at);
+    return 8 + len;
+}
+
+int sim_publish(struct sim *sim, unsigned i)
+{
+    uint8_t bytes[SIM_MESSAGE_BYTES];
+    uint64_t number = sim->published[i];
+    size_t len = sim_message(number, embar_publisher_max_message(sim->pub[i]), bytes);
+    int rc;
+
     if (number % 3 == 0) {
         void *room;
 
-        rc = embar_reserve(sim->pub[i], 8 + len, &room);
+        rc = embar_reserve(sim->pub[i], len, &room);
         if (rc == 0) {
-            memcpy(room, bytes, 8 + len);
-            rc = embar_commit(sim->pub[i], 8 + len);
+            memcpy(room, bytes, len);
+            rc = embar_commit(sim->pub[i], len);
         }
     } else {
-        rc = embar_publish(sim->pub[i], bytes, 8 + len);
+        rc = embar_publish(sim->pub[i], bytes, len);
     }
     if (rc == 0)
         sim->published[i]++;
@@ -200,9 +219,10 @@ static void check_message(struct sim_sub *sub, uint64_t publisher, const uint8_t
     assert_true(len >= 8);
     memcpy(&number, data, 8);
     while (sub->from[from].id != 0 && sub->from[from].id != publisher)
-        from++;
+        assert_true(++from < SIM_PUBLISHERS);
     if (sub->from[from].id == 0) {
         sub->from[from].id = publisher;
+        sub->from[from].first = number;
         sub->from[from].next = number;
     }
     assert_true(number >= sub->from[from].next);
@@ -266,6 +286,36 @@ void sim_step(struct sim *sim)
         embar_subscriber_poll(sim->sub[i].s, 0);
     }
     sim_sleep(sim, 20 * NS_PER_US);
+}
+
+/* What is on its way may be due only after some polls. */
+#define IDLE_WAKES 500
+
+void sim_event_loop(struct sim *sim, uint64_t ns, bool release)
+{
+    uint64_t end = world.now_ns + ns;
+    unsigned idle[SIM_PUBLISHERS + SIM_SUBSCRIBERS] = {0};
+
+    while (world.now_ns < end) {
+        for (unsigned i = 0; i < SIM_PUBLISHERS; i++) {
+            if (!sim->pub[i] || embar_publisher_arm(sim->pub[i]) == 0)
+                idle[i] = 0;
+            else if (embar_publisher_poll(sim->pub[i], 0) == 0 && ++idle[i] > IDLE_WAKES)
+                fail_msg("publisher %u is woken for nothing", i);
+        }
+        for (unsigned i = 0; i < SIM_SUBSCRIBERS; i++) {
+            unsigned *wakes = &idle[SIM_PUBLISHERS + i];
+
+            if (!sim->sub[i].s || embar_subscriber_arm(sim->sub[i].s) == 0)
+                *wakes = 0;
+            else if (sim_take(sim, i) == 0 && embar_subscriber_poll(sim->sub[i].s, 0) == 0 &&
+                     ++*wakes > IDLE_WAKES)
+                fail_msg("subscriber %u is woken for nothing", i);
+            while (release && sim->sub[i].held_count > 0)
+                sim_release(sim, i);
+        }
+        sim_sleep(sim, 20 * NS_PER_US);
+    }
 }
 
 int sim_finish(struct sim *sim, unsigned i)

@@ -29,6 +29,7 @@ struct sim_sub {
     unsigned held_count;
     struct {
         uint64_t id;
+        uint64_t first;   /* number of the first message that came */
         uint64_t next;    /* number of the message due next */
         uint64_t missing; /* numbers skipped */
     } from[SIM_PUBLISHERS];
@@ -45,6 +46,11 @@ void sim_init(struct sim *sim, uint64_t seed);
 uint64_t sim_random(struct sim *sim, uint64_t below);
 void sim_sleep(struct sim *sim, uint64_t ns);
 
+uint64_t sim_now_ns(void); /* without letting time pass */
+
+/* The simulation's time and randomness, for transports that a test opens by itself. */
+const struct env *sim_env(void);
+
 /* Opens with small buffers (16 slots of 4 KiB) and `settings`, "KEY=VALUE" strings up to NULL.
  * Publisher i and subscriber i connect and listen as the settings say; without any, subscriber 0
  * listens and publishers connect to it. */
@@ -55,6 +61,10 @@ struct embar_subscriber *sim_subscriber(struct sim *sim, unsigned i, ...);
 void sim_close_publisher(struct sim *sim, unsigned i);
 void sim_close_subscriber(struct sim *sim, unsigned i);
 void sim_close(struct sim *sim);
+
+/* Builds message `number`, whose length and bytes follow from it; returns its length. */
+#define SIM_MESSAGE_BYTES 4096
+size_t sim_message(uint64_t number, size_t most, uint8_t bytes[SIM_MESSAGE_BYTES]);
 
 /* Publishes message number `published[i]`, of a length and bytes that follow from the number. */
 int sim_publish(struct sim *sim, unsigned i);
@@ -75,6 +85,11 @@ int sim_finish(struct sim *sim, unsigned i);
 
 /* Steps until publisher i has started. */
 void sim_join(struct sim *sim, unsigned i);
+
+/* Runs everybody as an event loop would, for `ns`: who can sleep is not called before its
+ * descriptor would wake it. Applications take batches and release them, if `release`. Fails when
+ * somebody who says that there is work never finds any. */
+void sim_event_loop(struct sim *sim, uint64_t ns, bool release);
 
 struct embar_stats sim_pub_stats(const struct sim *sim, unsigned i);
 struct embar_stats sim_sub_stats(const struct sim *sim, unsigned i);

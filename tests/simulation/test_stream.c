@@ -1,6 +1,7 @@
 /* Publishers and subscribers in simulation: every promise of <embar/embar.h> that needs no real
  * wire, under hundreds of schedules by seed. */
 #include "simulation/sim.h"
+#include "simulation/tests.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -552,6 +553,7 @@ static void test_damage_that_persists_gives_the_publisher_up_with_a_sentence(voi
             if (conn->state == CONN_OPENING)
                 backend_mem_corrupt_next(conn->link, 70);
         sim_step(&sim);
+        sim_sleep(&sim, NS_PER_MS);
     }
     assert_int_equal(sim_sub_stats(&sim, 0).checksum_errors, 3);
     assert_non_null(strstr(embar_publisher_failure(sim.pub[0])->text, "the checksum of batch 0"));
@@ -588,5 +590,6 @@ int main(int argc, char **argv)
 
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return (cmocka_run_group_tests_name("stream", tests, NULL, NULL) + run_waiting_tests() +
+            run_reconnect_tests() + run_slow_tests() + run_crowd_tests()) != 0;
 }

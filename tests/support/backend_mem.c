@@ -431,7 +431,7 @@ static const struct backend_listener_ops listener_ops = {mem_listen, mem_listene
 static const struct backend_link_ops link_ops = {
     mem_connect, mem_accept, mem_reject, mem_disconnect, mem_abort, mem_destroy, mem_stats};
 static const struct backend_buffer_ops buffer_ops = {mem_reg, mem_unreg, mem_expose, mem_unexpose};
-static const struct backend_data_ops data_ops = {mem_write, mem_send};
+static const struct backend_data_ops data_ops = {mem_write, mem_send, backend_map_none};
 
 const struct backend backend_mem = {
     .name = "mem",

@@ -199,7 +199,8 @@ static const struct backend_buffer_ops buffer_ops = {
     .expose = puppet_expose,
     .unexpose = puppet_unexpose,
 };
-static const struct backend_data_ops data_ops = {.write = puppet_write, .send = puppet_send};
+static const struct backend_data_ops data_ops = {
+    .write = puppet_write, .send = puppet_send, .map = backend_map_none};
 
 const struct backend backend_puppet = {
     .name = "puppet",

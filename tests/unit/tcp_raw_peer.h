@@ -37,6 +37,7 @@ static struct {
     unsigned count[8];
     char reason[EMBAR_DIAG_BYTES];
     char message[TCP_MAX_SEND_BYTES];
+    unsigned errors; /* lines of that level in the log: what should never happen */
 } us;
 
 static inline uint64_t now_ns(void)
@@ -44,9 +45,17 @@ static inline uint64_t now_ns(void)
     return env_now_ns(&env_system);
 }
 
+static inline void count_errors(enum embar_log_level level, const char *line, void *user)
+{
+    (void)line;
+    (void)user;
+    us.errors += level == EMBAR_LOG_ERROR;
+}
+
 static inline void open_transport(const char *const *settings)
 {
     memset(&us, 0, sizeof(us));
+    embar_log_set(EMBAR_LOG_DEBUG, count_errors, NULL);
     assert_int_equal(embar_transport_open("tcp", settings, &us.transport, NULL), 0);
 }
 
@@ -117,6 +126,16 @@ static inline void close_transport(void)
     if (us.listener != NULL)
         assert_int_equal(embar_listener_close(us.listener), 0);
     assert_int_equal(embar_transport_close(us.transport), 0);
+    assert_int_equal(us.errors, 0);
+}
+
+/* Whether a thread that goes to sleep now stays asleep for so long. */
+static inline bool sleeps_for(int timeout_ms)
+{
+    struct pollfd fd = {.fd = embar_fd(us.transport), .events = POLLIN};
+
+    assert_int_equal(embar_arm(us.transport), 0);
+    return poll(&fd, 1, timeout_ms) == 0;
 }
 
 /* ---- raw peers ------------------------------------------------------------------------------ */

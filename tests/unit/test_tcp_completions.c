@@ -164,6 +164,8 @@ static void test_completion_that_cannot_be_is_an_error_and_ends_nothing(void **s
     assert_int_equal(take_completions(), 1);
     report(0, 0, false);
     assert_int_equal(take_completions(), -EBADMSG); /* twice */
+    post_write(2, BIG);
+    run();
     kernel.control_flags = MSG_CTRUNC;
     report(1, 1, false);
     assert_int_equal(take_completions(), -EBADMSG);

@@ -119,6 +119,73 @@ static void test_write_after_the_exposure_ended_ends_the_link(void **state)
     close_transport();
 }
 
+static void test_write_under_way_when_the_exposure_ends_ends_the_link_at_once(void **state)
+{
+    struct tcp_frame frame = {.type = TCP_FRAME_WRITE, .len_bytes = 4096};
+    static const uint8_t payload[4096] = {9};
+    struct embar_link *link;
+    struct embar_buffer *buffer;
+    struct embar_key key;
+    int fd;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_join(&link);
+    assert_int_equal(embar_buffer_alloc(us.transport, 4096, NULL, &buffer, NULL), 0);
+    assert_int_equal(embar_buffer_expose(buffer, link, &key, NULL), 0);
+    frame.key = key.id;
+    raw_frame(fd, &frame);
+    raw_send(fd, payload, 1000);
+    turn_for(20 * NS_PER_MS);
+    assert_int_equal(embar_buffer_unexpose(buffer), 0);
+    assert_int_equal(embar_arm(us.transport), -EAGAIN);
+    turn_for(20 * NS_PER_MS);
+    shutdown(fd, SHUT_WR); /* after our BYE; the verdict is settled */
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, -EACCES);
+    close(fd);
+    close_link(link);
+    assert_int_equal(embar_buffer_free(buffer), 0);
+    close_transport();
+}
+
+static void test_what_comes_after_our_disconnect_cannot_spoil_it(void **state)
+{
+    struct tcp_frame frame = {.type = TCP_FRAME_WRITE, .key = 1, .len_bytes = 4096};
+    static const uint8_t payload[4096] = {9};
+    struct embar_link *link;
+    int fd;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_join(&link);
+    assert_int_equal(embar_link_disconnect(link), 0);
+    raw_frame(fd, &frame);
+    raw_send(fd, payload, 4096);
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, 0);
+    close(fd);
+    close_link(link);
+    close_transport();
+}
+
+static void test_arming_is_refused_while_a_frame_waits_to_be_sent(void **state)
+{
+    struct embar_link *link;
+    int fd;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_join(&link);
+    turn_for(20 * NS_PER_MS);
+    assert_int_equal(embar_send(link, "x", 1), 0);
+    assert_int_equal(embar_arm(us.transport), -EAGAIN);
+    turn(0);
+    assert_int_equal(embar_arm(us.transport), 0);
+    close(fd);
+    close_link(link);
+    close_transport();
+}
+
 static void test_connection_cut_amid_a_frame_is_a_broken_link(void **state)
 {
     struct tcp_frame frame = {.type = TCP_FRAME_SEND, .len_bytes = 100};
@@ -353,25 +420,43 @@ static void test_blocked_link_does_not_keep_the_descriptor_readable(void **state
 {
     struct embar_buffer *buffer;
     struct embar_link *link;
-    struct pollfd ready;
     int fd;
 
     (void)state;
     start_filled("tcp.send_mode=zerocopy", "tcp.user_timeout=0", &fd, &link, &buffer);
-    assert_int_equal(embar_arm(us.transport), 0);
-    ready = (struct pollfd){.fd = embar_fd(us.transport), .events = POLLIN};
-    assert_int_equal(poll(&ready, 1, 100), 0);
+    assert_true(sleeps_for(100));
     close(fd);
     close_link(link);
     assert_int_equal(embar_buffer_free(buffer), 0);
     close_transport();
 }
 
+static void test_socket_with_room_again_does_not_keep_the_descriptor_readable(void **state)
+{
+    size_t total = 40 * ((1u << 20) + TCP_FRAME_BYTES);
+    char *sink = malloc(total);
+    struct embar_buffer *buffer;
+    struct embar_link *link;
+    int fd;
+
+    (void)state;
+    assert_non_null(sink);
+    start_filled("tcp.send_mode=copy", "tcp.user_timeout=0", &fd, &link, &buffer);
+    assert_int_equal(raw_read(fd, sink, total), total);
+    until(us.count[EMBAR_EVENT_WRITE_DONE] == 40);
+    turn_for(20 * NS_PER_MS);
+    assert_true(sleeps_for(50));
+    close(fd);
+    close_link(link);
+    assert_int_equal(embar_buffer_free(buffer), 0);
+    close_transport();
+    free(sink);
+}
+
 static void test_ending_link_whose_peer_has_closed_does_not_spin(void **state)
 {
     struct embar_buffer *buffer;
     struct embar_link *link;
-    struct pollfd ready;
     int fd;
 
     (void)state;
@@ -379,9 +464,7 @@ static void test_ending_link_whose_peer_has_closed_does_not_spin(void **state)
     assert_int_equal(embar_link_disconnect(link), 0);
     shutdown(fd, SHUT_WR); /* reads nothing, but keeps the connection */
     turn_for(50 * NS_PER_MS);
-    assert_int_equal(embar_arm(us.transport), 0);
-    ready = (struct pollfd){.fd = embar_fd(us.transport), .events = POLLIN};
-    assert_int_equal(poll(&ready, 1, 100), 0);
+    assert_true(sleeps_for(100));
     turn(0);
     assert_int_equal(us.count[EMBAR_EVENT_LINK_DOWN], 0);
     close(fd);
@@ -439,6 +522,9 @@ int main(void)
         cmocka_unit_test(test_message_longer_than_the_limit_ends_the_link),
         cmocka_unit_test(test_second_request_on_a_link_ends_it),
         cmocka_unit_test(test_write_after_the_exposure_ended_ends_the_link),
+        cmocka_unit_test(test_write_under_way_when_the_exposure_ends_ends_the_link_at_once),
+        cmocka_unit_test(test_what_comes_after_our_disconnect_cannot_spoil_it),
+        cmocka_unit_test(test_arming_is_refused_while_a_frame_waits_to_be_sent),
         cmocka_unit_test(test_connection_cut_amid_a_frame_is_a_broken_link),
         cmocka_unit_test(test_peer_that_stalls_and_resumes_loses_nothing_and_is_not_timed_out),
         cmocka_unit_test(test_abort_ends_every_write_at_once),
@@ -449,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_disconnect_is_patient_with_a_peer_that_takes_slowly),
         cmocka_unit_test(test_end_by_the_peer_while_pages_are_out_is_in_order),
         cmocka_unit_test(test_blocked_link_does_not_keep_the_descriptor_readable),
+        cmocka_unit_test(test_socket_with_room_again_does_not_keep_the_descriptor_readable),
         cmocka_unit_test(test_ending_link_whose_peer_has_closed_does_not_spin),
         cmocka_unit_test(
             test_dead_host_ends_the_link_after_the_user_timeout), /* leaves this network */

@@ -162,23 +162,23 @@ static void test_ring_of_message_bytes_wraps_without_mixing_messages(void **stat
 
     (void)state;
     srand(3);
-    for (unsigned i = 0; i < 900; i++) {
+    for (unsigned i = 0; i < 20000; i++) {
         size_t len = 1 + (size_t)rand() % TCP_MAX_SEND_BYTES;
 
         memset(text, 'a' + (int)(i % 26), len);
         text[len] = '\0';
         if (kernel.wire_bytes > WIRE_BYTES / 2) {
+            run_as_writable();
             assert_wire();
             kernel.wire_bytes = expected_bytes = 0;
         }
-        if (post_send(text) == -EAGAIN) {
-            run();
-            assert_int_equal(post_send(text), 0);
+        while (post_send(text) == -EAGAIN) { /* some of it goes out, so that the ring stays full */
+            kernel.answer_count = kernel.answer_next = 0;
+            answer(1 + rand() % 20000);
+            run_as_writable();
         }
-        if (rand() % 3 == 0)
-            run();
     }
-    run();
+    run_as_writable();
     assert_wire();
     assert_int_equal(sender.sends, 0);
     assert_int_equal(sender.bytes_first, sender.bytes_end);

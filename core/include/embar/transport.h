@@ -32,6 +32,7 @@ struct embar_buffer;    /* registered memory */
 
 #define EMBAR_CAP_ORDERED   (1u << 0) /* arrivals and messages of a link come in posting order */
 #define EMBAR_CAP_ONE_SIDED (1u << 1) /* a write needs no CPU of the peer */
+#define EMBAR_CAP_MAPPED    (1u << 2) /* the peer's exposed buffer can be mapped: embar_map */
 
 struct embar_transport_caps {
     const char *name;       /* "tcp" */
@@ -126,7 +127,8 @@ struct embar_key {
 /*
  * Lets the peer of `link` (which must be up) write into `buffer`. The key is good for this link
  * only and dies with it. One buffer may be exposed to one link at a time. Errors: -ENOTCONN link
- * not up; -EBUSY exposed already; -EACCES buffer without remote access.
+ * not up; -EBUSY exposed already; -EACCES buffer without remote access; -ENOTSUP the transport
+ * shares memory and the buffer was adopted.
  */
 int embar_buffer_expose(struct embar_buffer *buffer, struct embar_link *link, struct embar_key *key,
                         struct embar_diag *diag);
@@ -189,13 +191,13 @@ struct embar_link_stats {
     uint64_t writes, write_bytes;     /* completed locally */
     uint64_t arrivals, arrival_bytes; /* writes of the peer */
     uint64_t messages_sent, messages_received;
-    uint64_t send_calls, receive_calls; /* system calls or verbs posts on the data path */
+    uint64_t send_calls, receive_calls; /* system calls, verbs posts or, for shm, ring entries */
     uint64_t zerocopy_sends;            /* sends for which the kernel pinned pages */
     uint64_t zerocopy_copied;           /* of these, those it copied all the same */
     uint64_t receiver_not_ready;        /* RNR NAKs; more than 0 is a bug */
     uint64_t registrations;             /* memory registrations since the link came up */
     uint32_t lanes;
-    const char *send_mode;   /* "zerocopy", "splice", "copy", "rdma-write"; static storage */
+    const char *send_mode;   /* "zerocopy", "splice", "copy", "rdma-write", "in-place"; static */
     char send_mode_why[160]; /* why this one, and not the one that was asked for */
 };
 
@@ -204,7 +206,7 @@ void embar_link_stats(const struct embar_link *link, struct embar_link_stats *st
 /* ---- data --------------------------------------------------------------------------------- */
 
 struct embar_write {
-    struct embar_buffer *buffer; /* local source; with EMBAR_ACCESS_LOCAL */
+    struct embar_buffer *buffer; /* local source; with EMBAR_ACCESS_LOCAL; NULL: see embar_map */
     size_t offset;               /* into it, bytes */
     size_t len_bytes;            /* 1 .. max_write_bytes */
     struct embar_key key;        /* of the peer's buffer */
@@ -219,6 +221,17 @@ struct embar_write {
  * Errors: -EAGAIN queue full; -ENOTCONN; -EINVAL range outside of the local buffer or of the key.
  */
 int embar_write(struct embar_link *link, const struct embar_write *write);
+
+/*
+ * Where the peer's exposed buffer lies in this process, for transports with EMBAR_CAP_MAPPED: the
+ * first byte that `key` is good for. A batch built there needs no copy: embar_write with `buffer`
+ * NULL then only tells the peer that the bytes at remote_offset are in place. Valid until the link
+ * is closed, also when the peer takes the key back: what is stored there then reaches nobody's
+ * attention, but still the memory. Errors: -ENOTSUP no such transport; -ENOTCONN link not up;
+ * -EINVAL not a key that the peer gave to this link.
+ */
+int embar_map(struct embar_link *link, const struct embar_key *key, void **addr,
+              struct embar_diag *diag);
 
 /*
  * Sends a small control message; the bytes are copied. Delivered in order among messages, once,

@@ -1,0 +1,109 @@
+/*
+ * Mapping the peer's exposed buffers (see mapping.h). The transport's thread.
+ */
+#include "mapping.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "common/memory_share.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define HUGE_BYTES ((size_t)2 << 20)
+
+/* At a multiple of huge pages, so that those of the memfd can be mapped as such. */
+static int map_aligned(struct shm_mapping *m, int fd, size_t unit)
+{
+    size_t map_bytes = m->size_bytes + unit;
+    char *map =
+        mmap(NULL, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *addr;
+    int rc;
+
+    if (map == MAP_FAILED)
+        return -errno;
+    addr = map + (unit - (uintptr_t)map % unit) % unit;
+    if (mmap(addr, m->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+        MAP_FAILED) {
+        rc = -errno;
+        munmap(map, map_bytes);
+        return rc;
+    }
+    m->addr = (uint8_t *)addr;
+    m->map = map;
+    m->map_bytes = map_bytes;
+    return 0;
+}
+
+static int map_buffer(struct shm_mapping *m, int fd, size_t unit)
+{
+    int rc = map_aligned(m, fd, unit);
+
+    if (rc < 0)
+        return rc;
+    /* EINVAL: the kernel has no transparent huge pages, or they are hugetlb pages. The faults are
+     * taken now rather than at the first batch; a memfd that is all there needs no more memory. */
+    if ((madvise(m->addr, m->size_bytes, MADV_HUGEPAGE) < 0 && errno != EINVAL) ||
+        madvise(m->addr, m->size_bytes, MADV_DONTFORK) < 0 ||
+        madvise(m->addr, m->size_bytes, MADV_POPULATE_WRITE) < 0) {
+        rc = -errno;
+        munmap(m->map, m->map_bytes);
+        return rc;
+    }
+    return 0;
+}
+
+int shm_mappings_add(struct shm_mappings *mappings, int fd, uint64_t key, uint64_t size_bytes)
+{
+    struct shm_mapping m = {.key = key, .size_bytes = size_bytes};
+    struct shm_mapping *items;
+    struct stat st;
+    int rc;
+
+    if (key == 0 || size_bytes == 0 || size_bytes > SIZE_MAX / 4 ||
+        memory_share_check(fd, size_bytes) < 0 || fstat(fd, &st) < 0)
+        return -EPROTO;
+    for (unsigned i = 0; i < mappings->count; i++) {
+        if (mappings->items[i].device == st.st_dev && mappings->items[i].inode == st.st_ino) {
+            mappings->items[i].key = key;
+            return 0;
+        }
+    }
+    if (mappings->count == SHM_MAX_MAPPINGS)
+        return -ENOBUFS;
+    items = realloc(mappings->items, (mappings->count + 1) * sizeof(*items));
+    if (items == NULL)
+        return -ENOMEM;
+    mappings->items = items;
+    m.device = st.st_dev;
+    m.inode = st.st_ino;
+    /* hugetlbfs gives the size of its pages, which may be larger than those of THP. */
+    rc =
+        map_buffer(&m, fd, (size_t)st.st_blksize > HUGE_BYTES ? (size_t)st.st_blksize : HUGE_BYTES);
+    if (rc == 0)
+        items[mappings->count++] = m;
+    return rc;
+}
+
+const struct shm_mapping *shm_mappings_find(const struct shm_mappings *mappings, uint64_t key)
+{
+    for (unsigned i = mappings->count; i > 0; i--) { /* the newest is most likely */
+        if (mappings->items[i - 1].key == key)
+            return &mappings->items[i - 1];
+    }
+    return NULL;
+}
+
+void shm_mappings_close(struct shm_mappings *mappings)
+{
+    for (unsigned i = 0; i < mappings->count; i++)
+        munmap(mappings->items[i].map, mappings->items[i].map_bytes);
+    free(mappings->items);
+    *mappings = (struct shm_mappings){0};
+}
