@@ -50,7 +50,7 @@ struct rdma_cm_text rdma_reject_text(int status)
 
     if (status == -ECONNREFUSED || status == ECONNREFUSED)
         return rejections[REJ_INVALID_SERVICE_ID];
-    if (status < 0 || (size_t)status >= sizeof(rejections) / sizeof(rejections[0]) ||
+    if ((size_t)status >= sizeof(rejections) / sizeof(rejections[0]) ||
         rejections[status].sentence == NULL)
         return unknown;
     return rejections[status];

@@ -177,14 +177,27 @@ static int status_of(enum ibv_wc_status status)
     return -rdma_wc_text(status).error;
 }
 
+/* A device that finds a peer asking for what it may not have stops the queue pair. Some say so with
+ * the receive that the request would have consumed, others only flush. */
+static void stopped_by_device(struct rdma_link *l)
+{
+    rdma_link_stop(l, -EACCES,
+                   "device %s stopped the queue pair: the peer asked for something it may not do, "
+                   "such as a write with a wrong, withdrawn or out-of-bounds key",
+                   rdma_device_name(l->device));
+}
+
 /* The first failure tells what happened; the flushed requests that follow tell nothing. */
-static void failed(struct rdma_link *l, const struct ibv_wc *wc)
+static void failed(struct rdma_link *l, const struct ibv_wc *wc, bool is_receive)
 {
     if (l->phase == RDMA_LINK_FLUSHING || wc->status == IBV_WC_WR_FLUSH_ERR)
         return;
-    rdma_link_stop(l, status_of(wc->status), "%s (device %s: %s, vendor code 0x%x)",
-                   rdma_wc_text(wc->status).sentence, rdma_device_name(l->device),
-                   ibv_wc_status_str(wc->status), wc->vendor_err);
+    if (is_receive && wc->status == IBV_WC_REM_ACCESS_ERR)
+        stopped_by_device(l);
+    else
+        rdma_link_stop(l, status_of(wc->status), "%s (device %s: %s, vendor code 0x%x)",
+                       rdma_wc_text(wc->status).sentence, rdma_device_name(l->device),
+                       ibv_wc_status_str(wc->status), wc->vendor_err);
 }
 
 /* Returns whether the request was flushed, which means that the queue pair has stopped. */
@@ -195,7 +208,7 @@ static bool completed(struct rdma_link *l, const struct ibv_wc *wc)
 
     l->completions += wc->status == IBV_WC_SUCCESS ? 1 : 0;
     if (wc->status != IBV_WC_SUCCESS)
-        failed(l, wc);
+        failed(l, wc, is_receive);
     if (is_receive) {
         lane->receives--;
         if (wc->status == IBV_WC_SUCCESS)
@@ -240,13 +253,8 @@ int rdma_link_poll(struct rdma_link *l, int budget)
             follow_up(l);
         total += count;
     } while (count == POLL_BATCH && total < budget);
-    /* Flushed without a failure of our own: the device does this when a peer asks for what it may
-     * not have. */
+    /* Flushed without a failure of our own. */
     if (flushed && l->phase != RDMA_LINK_FLUSHING)
-        rdma_link_stop(l, -EACCES,
-                       "device %s stopped the queue pair: the peer asked for something it may "
-                       "not "
-                       "do, such as a write with a wrong, withdrawn or out-of-bounds key",
-                       rdma_device_name(l->device));
+        stopped_by_device(l);
     return total;
 }

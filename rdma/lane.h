@@ -4,7 +4,7 @@
  *
  * The queue pair is made and moved through its states here rather than by librdmacm, because only
  * so path MTU, RNR timer, ACK timeout, traffic class and service level are all ours to set
- * (docs/decisions/010-rdma-queue-pairs.md).
+ * (docs/decisions/012-rdma-queue-pairs-by-hand.md).
  */
 #ifndef RDMA_LANE_H
 #define RDMA_LANE_H

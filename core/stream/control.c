@@ -23,7 +23,12 @@ static void pack_hello(struct wire_writer *w, const struct control_message *m)
 
 static bool unpack_hello(struct wire_reader *r, struct control_message *m)
 {
+    memset(&m->hello, 0, sizeof m->hello);
     m->hello.version = wire_get_u8(r);
+    if (m->hello.version != CONTROL_VERSION) {
+        r->pos = r->len_bytes; /* what another version says behind it is not known */
+        return true;
+    }
     m->hello.role = wire_get_u8(r);
     m->hello.ack = wire_get_u8(r);
     m->hello.checksum = wire_get_u8(r);
@@ -31,9 +36,6 @@ static bool unpack_hello(struct wire_reader *r, struct control_message *m)
     m->hello.slot_bytes = wire_get_u64(r);
     m->hello.in_flight = wire_get_u32(r);
     wire_get_string(r, m->hello.stream, sizeof m->hello.stream);
-    /* A later version may say more: what it is, is decided by the version. */
-    if (m->hello.version != CONTROL_VERSION)
-        r->pos = r->len_bytes;
     return m->hello.ack <= 2 && m->hello.checksum <= 1;
 }
 
@@ -92,7 +94,7 @@ static bool unpack_start(struct wire_reader *r, struct control_message *m)
 {
     m->start.first_sequence = wire_get_u64(r);
     m->start.first_message = wire_get_u64(r);
-    return true;
+    return m->start.first_sequence <= CONTROL_MOST && m->start.first_message <= CONTROL_MOST;
 }
 
 static void pack_credit(struct wire_writer *w, const struct control_message *m)
@@ -128,7 +130,8 @@ static bool unpack_gap(struct wire_reader *r, struct control_message *m)
     m->gap.from_sequence = wire_get_u64(r);
     m->gap.to_sequence = wire_get_u64(r);
     m->gap.to_message = wire_get_u64(r);
-    return m->gap.from_sequence < m->gap.to_sequence;
+    return m->gap.from_sequence < m->gap.to_sequence && m->gap.to_sequence <= CONTROL_MOST &&
+           m->gap.to_message <= CONTROL_MOST;
 }
 
 static void pack_totals(struct wire_writer *w, const struct control_message *m)
@@ -206,11 +209,11 @@ int control_unpack(const void *data, size_t len_bytes, struct control_message *m
         return diag_fail(diag, EPROTO, "control message of unknown type %u", type);
     message->type = (enum control_type)type;
     fits = formats[type].unpack(&r, message);
+    if (!r.overrun && !fits)
+        return diag_fail(diag, EPROTO, "%s message has a field out of its range",
+                         formats[type].name);
     if (r.overrun || r.pos != len_bytes)
         return diag_fail(diag, EPROTO, "%s message of %zu bytes has not the length of one",
                          formats[type].name, len_bytes);
-    if (!fits)
-        return diag_fail(diag, EPROTO, "%s message has a field out of its range",
-                         formats[type].name);
     return 0;
 }

@@ -18,6 +18,7 @@
 #define CONTROL_SLOTS   4096 /* most slots of a receive buffer that are granted */
 #define CONTROL_CREDITS 256  /* most slots that one CREDIT gives back */
 #define CONTROL_REASON  256
+#define CONTROL_MOST    INT64_MAX /* no sequence or message number is larger: sums do not wrap */
 
 enum control_type {
     CONTROL_HELLO = 1, /* connector: who I am */

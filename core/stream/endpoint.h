@@ -107,7 +107,8 @@ struct endpoint {
     uint64_t retry_ns;           /* a queue was full: when to try again; 0: nothing waits */
     uint64_t spin_ns;            /* adaptive: how long to go on polling after it */
     char address[ADDRESS_BYTES]; /* bound; "" when connecting */
-    char why[256];               /* why a preferred transport is not in use */
+    char unavailable[256];       /* why transports of the config could not be opened */
+    char why[256];               /* why an opened one that is preferred is not in use */
 };
 
 /*
@@ -127,6 +128,9 @@ void endpoint_free(struct endpoint *endpoint);
 /* One round without blocking: events, handshakes, retries, time-outs. Returns how many events it
  * handled, or a negative errno when a transport is lost. */
 int endpoint_poll(struct endpoint *endpoint, struct embar_diag *diag);
+
+/* Why a preferred transport is not in use, both kinds; "" when it is. */
+void endpoint_why(const struct endpoint *endpoint, char *text, size_t text_bytes);
 
 /* Sends a control message; -EAGAIN when the link's queue is full, else 0 or the link's error. After
  * -EAGAIN endpoint_deadline sees to it that the caller's next round comes soon. */

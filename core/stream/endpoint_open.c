@@ -20,10 +20,17 @@
 
 static void note_why(struct endpoint *endpoint, const struct embar_diag *diag)
 {
-    size_t used = strlen(endpoint->why);
+    size_t used = strlen(endpoint->unavailable);
 
-    snprintf(endpoint->why + used, sizeof endpoint->why - used, "%s%s", used ? "; " : "",
+    snprintf(endpoint->unavailable + used, sizeof endpoint->unavailable - used, "%s%s", used ? "; " : "",
              diag->text);
+}
+
+void endpoint_why(const struct endpoint *endpoint, char *text, size_t text_bytes)
+{
+    bool both = endpoint->unavailable[0] && endpoint->why[0];
+
+    snprintf(text, text_bytes, "%s%s%s", endpoint->unavailable, both ? "; " : "", endpoint->why);
 }
 
 /* One transport, and its listener when there is an address to listen on. */
@@ -93,7 +100,8 @@ static int transports_open(struct endpoint *endpoint, const struct embar_config 
             *diag = failure;
         return rc;
     }
-    return diag_fail(diag, -rc, "none of the transports can be used: %s", endpoint->why);
+    return diag_fail(diag, -rc, "none of the transports can be used: %s",
+                     endpoint->unavailable);
 }
 
 int endpoint_open(struct endpoint *endpoint, const struct embar_config *config,

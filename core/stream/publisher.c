@@ -277,7 +277,7 @@ void embar_publisher_stats(const struct embar_publisher *p, struct embar_stats *
     stats->messages = p->total_messages + p->messages;
     stats->bytes = p->total_bytes + p->batch_bytes;
     stats->first_ns = p->first_ns;
-    snprintf(stats->transport_why, sizeof stats->transport_why, "%s", p->endpoint.why);
+    endpoint_why(&p->endpoint, stats->transport_why, sizeof stats->transport_why);
     for (const struct peer *peer = p->peers; peer; peer = peer->next) {
         if (peer->state == PEER_UP)
             stats->peers_up++;

@@ -211,7 +211,7 @@ void embar_subscriber_stats(const struct embar_subscriber *s, struct embar_stats
     *stats = s->stats;
     stats->level_bytes[EMBAR_SENT] = stats->level_bytes[EMBAR_PLACED];
     stats->level_ns[EMBAR_SENT] = stats->level_ns[EMBAR_PLACED];
-    snprintf(stats->transport_why, sizeof stats->transport_why, "%s", s->endpoint.why);
+    endpoint_why(&s->endpoint, stats->transport_why, sizeof stats->transport_why);
     for (const struct session *session = s->sessions; session; session = session->next) {
         if (session->state == SESSION_UP)
             stats->peers_up++;

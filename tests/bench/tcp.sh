@@ -47,16 +47,18 @@ record() # CASE JSON
         '{case: $case, group: $group, round: $round, beside: $beside} + .' <<<"$2" >>"$work/runs.jsonl"
 }
 
-# Waits until something listens on the port, by the kernel's own table.
+# Whether something listens on the port, by the kernel's own table.
+is_listening()
+{
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+        awk -v hex="$(printf ':%04X' $port)" '$2 ~ hex "$" && $4 == "0A" {found = 1} END {exit !found}'
+}
+
 wait_listening()
 {
-    local hex tries
-    hex=$(printf ':%04X' $port)
+    local tries
     for ((tries = 0; tries < 100; tries++)); do
-        if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-            awk -v hex="$hex" '$2 ~ hex "$" && $4 == "0A" {found = 1} END {exit !found}'; then
-            return
-        fi
+        if is_listening; then return; fi
         sleep 0.05
     done
     fail "nothing listens on port $port after 5 s"
@@ -181,6 +183,7 @@ while getopts n:t:b:o: flag; do
 done
 [[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || fail "ROUNDS and SECONDS are whole numbers"
 (($(nproc) >= 2)) || fail "two cores are needed, one for each end"
+if is_listening; then fail "port $port is in use, perhaps by another measurement; one at a time"; fi
 [[ -x $bin/embar-pub && -x $bin/embar-sub ]] || fail "no tools in $bin; build them or give -b"
 packages_install "${packages_bench[@]}" || exit 1
 work=$(mktemp -d)

@@ -12,8 +12,9 @@ written() { # NAME: bytes published so far, by the latest line of --stats
 }
 
 start_sub sub --once --verify
-start pub "$pub" --connect "$address" "${small[@]}" --set batch.in_flight=4 --generate --size 100000 --total 2000000000 \
-    --stats 0.1 --report "$work/pub.json"
+# The rate keeps a fast transport from being done before it can be stalled.
+start pub "$pub" --connect "$address" "${small[@]}" --set batch.in_flight=4 \
+    --generate --size 100000 --total 2000000000 --rate 600000000 --stats 0.1 --report "$work/pub.json"
 await "the stream to flow" logged pub ' [0-9.]+ MB in all'
 kill -STOP "${pids[sub]}"
 

@@ -392,7 +392,7 @@ static void write_and_expect_refusal(struct world *w, struct served *s, uint64_t
     until(w, w->raw.completions == 1);
     assert_int_equal(w->raw.last_status, IBV_WC_REM_ACCESS_ERR);
     assert_true(is_untouched(s));
-    assert_ended_with(w, s, -EACCES, "key");
+    assert_ended_with(w, s, -EACCES, "the peer asked for something");
     assert_int_equal(s->arrivals, 0);
 }
 

@@ -105,10 +105,9 @@ static void arrived(struct byhand *peer, const struct embar_event *event)
 
     embar_buffer_info(peer->buffer, &info);
     if (batch_open((const uint8_t *)info.addr + event->immediate * (size_t)BYHAND_SLOT_BYTES,
-                   event->len_bytes, &header, &diag) < 0)
-        fail_msg("%s", diag.text);
+                   event->len_bytes, &header, &diag) == 0)
+        peer->sequence = header.sequence; /* else a later one is on top of it already */
     peer->arrivals++;
-    peer->sequence = header.sequence;
 }
 
 static void handle(struct byhand *peer, const struct embar_event *event)
@@ -238,6 +237,21 @@ int byhand_batch(struct byhand *peer, uint32_t slot, uint64_t sequence, uint64_t
     memcpy(at + BATCH_HEADER_BYTES, &len, MESSAGE_HEADER_BYTES);
     memcpy(at + BATCH_HEADER_BYTES + MESSAGE_HEADER_BYTES, bytes, len);
     batch_seal(at, &header);
+    return peer->link ? embar_write(peer->link, &write) : -1;
+}
+
+int byhand_write(struct byhand *peer, size_t offset, size_t len_bytes, const struct embar_key *key,
+                 uint64_t remote_offset, uint32_t immediate)
+{
+    struct embar_write write = {
+        .buffer = peer->buffer,
+        .offset = offset,
+        .len_bytes = len_bytes,
+        .key = *key,
+        .remote_offset = remote_offset,
+        .immediate = immediate,
+    };
+
     return peer->link ? embar_write(peer->link, &write) : -1;
 }
 

@@ -66,6 +66,10 @@ int byhand_credit(struct byhand *peer, uint64_t placed_next, uint64_t consumed_n
 /* A sound batch with message number `message`, into a slot of the latest GRANT. */
 int byhand_batch(struct byhand *peer, uint32_t slot, uint64_t sequence, uint64_t message);
 
+/* Writes `len_bytes` from anywhere to anywhere. */
+int byhand_write(struct byhand *peer, size_t offset, size_t len_bytes, const struct embar_key *key,
+                 uint64_t remote_offset, uint32_t immediate);
+
 /* Cuts the latest link. */
 void byhand_abort(struct byhand *peer);
 

@@ -235,6 +235,15 @@ static void check_message(struct sim_sub *sub, uint64_t publisher, const uint8_t
     sub->messages++;
 }
 
+/* Reads a message of somebody who may lie about it: a sanitizer tells when it is not there. */
+static void touch(const uint8_t *data, size_t len)
+{
+    static volatile uint8_t sink;
+
+    for (size_t at = 0; at < len; at++)
+        sink = (uint8_t)(sink + data[at]);
+}
+
 int sim_take(struct sim *sim, unsigned i)
 {
     struct sim_sub *sub = &sim->sub[i];
@@ -252,9 +261,14 @@ int sim_take(struct sim *sim, unsigned i)
             break;
         embar_batch_info(batch, &info);
         iter = embar_iterate(batch);
-        while ((rc = embar_iter_next(&iter, &data, &len)) == 1)
-            check_message(sub, info.publisher, data, len);
-        assert_int_equal(rc, 0);
+        if (sub->trusted && info.publisher != sub->trusted) {
+            while (embar_iter_next(&iter, &data, &len) == 1)
+                touch(data, len);
+        } else {
+            while ((rc = embar_iter_next(&iter, &data, &len)) == 1)
+                check_message(sub, info.publisher, data, len);
+            assert_int_equal(rc, 0);
+        }
         sub->held[sub->held_count++] = batch;
         taken++;
     }

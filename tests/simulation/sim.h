@@ -27,6 +27,7 @@ struct sim_sub {
     struct embar_subscriber *s;
     struct embar_batch *held[SIM_HOLD];
     unsigned held_count;
+    uint64_t trusted; /* publisher whose messages are checked; 0: all */
     struct {
         uint64_t id;
         uint64_t first;   /* number of the first message that came */

@@ -333,6 +333,19 @@ static void check_subscriber(const struct crowd *c, unsigned i)
     assert_int_equal(stats.peers_lost, 0);
 }
 
+/* No slot is lost, whatever happened to the writes from it. */
+static void check_publisher(const struct crowd *c, unsigned i)
+{
+    const struct embar_publisher *p = c->sim.pub[i];
+    uint32_t open = p->slot_addr ? 1 : 0;
+
+    for (uint32_t slot = 0; slot < p->slots.slot_count; slot++)
+        assert_int_equal(p->sources[slot].writes, 0);
+    if (p->failure.error == 0)
+        assert_int_equal(p->slots.free_count + open, p->slots.slot_count);
+    assert_true(p->failure.error || !p->peers);
+}
+
 static void run_crowd(uint64_t seed)
 {
     struct crowd c;
@@ -345,6 +358,8 @@ static void run_crowd(uint64_t seed)
         if (!c.losses_allowed && c.pub[i].result != 0)
             fail_msg("seed %llu: finish gave %d: %s", (unsigned long long)seed, c.pub[i].result,
                      embar_publisher_failure(c.sim.pub[i])->text);
+    for (unsigned i = 0; i < c.publishers; i++)
+        check_publisher(&c, i);
     for (unsigned i = 0; i < c.subscribers; i++)
         check_subscriber(&c, i);
     sim_close(&c.sim);

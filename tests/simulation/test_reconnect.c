@@ -257,6 +257,35 @@ static void test_a_new_publisher_waits_for_the_place_of_one_that_crashed(void **
     sim_close(&sim);
 }
 
+/* A subscriber counts from its START. When that was lost with the link, and so were batches, it must
+ * learn of these all the same. */
+static void test_what_was_lost_before_the_first_start_arrived_is_a_gap(void **state)
+{
+    struct sim sim;
+    struct byhand *peer;
+
+    (void)state;
+    sim_init(&sim, 1);
+    sim_publisher(&sim, 0, "publisher.listen=127.0.0.1:9400", "slow_subscriber=drop",
+                  "slow_timeout=5ms", NULL);
+    peer = byhand_open(ROLE_SUBSCRIBER, 77, NULL);
+    byhand_join(&sim, peer, ANY_SEQUENCE);
+    byhand_abort(peer);
+    only_publisher(&sim, 0, 1);
+    for (int ms = 0; ms < 100; ms++) {
+        sim_publish(&sim, 0);
+        sim_sleep(&sim, NS_PER_MS);
+    }
+    assert_true(sim.pub[0]->oldest_seq > 0);
+    byhand_join(&sim, peer, ANY_SEQUENCE);
+    assert_int_equal(peer->last[CONTROL_START].start.first_sequence, 0);
+    assert_int_equal(peer->heard[CONTROL_GAP], 1);
+    assert_int_equal(peer->last[CONTROL_GAP].gap.from_sequence, 0);
+    assert_true(peer->last[CONTROL_GAP].gap.to_message > 0);
+    assert_true(peer->sequence >= peer->last[CONTROL_GAP].gap.to_sequence);
+    sim_close(&sim);
+}
+
 /* A listening subscriber by hand lets every publisher join; with `ended` it ends the link then. */
 static void serve(struct byhand *peer, unsigned *served, unsigned *ended)
 {
@@ -421,6 +450,7 @@ int run_reconnect_tests(void)
         cmocka_unit_test(test_batches_under_way_on_a_replaced_link_come_again),
         cmocka_unit_test(test_a_publisher_that_was_given_up_goes_on_without_duplicates),
         cmocka_unit_test(test_a_subscriber_that_was_given_up_and_missed_nothing_finishes_well),
+        cmocka_unit_test(test_what_was_lost_before_the_first_start_arrived_is_a_gap),
         cmocka_unit_test(test_a_new_publisher_waits_for_the_place_of_one_that_crashed),
         cmocka_unit_test(test_two_addresses_of_one_subscriber_do_not_fight),
         cmocka_unit_test(test_a_subscriber_that_ends_every_link_is_not_called_without_pause),

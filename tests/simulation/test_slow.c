@@ -196,6 +196,37 @@ static void test_a_second_gap_waits_until_the_first_is_behind(void **state)
     sim_close(&sim);
 }
 
+static void test_a_stall_ends_with_the_link(void **state)
+{
+    struct sim sim;
+    uint64_t stalled;
+
+    (void)state;
+    sim_init(&sim, 1);
+    sim_publisher(&sim, 0, "publisher.listen=127.0.0.1:9400", NULL);
+    for (unsigned i = 0; i < 2; i++)
+        sim_subscriber(&sim, i, "subscriber.connect=127.0.0.1:9400", NULL);
+    for (int step = 0; step < 50; step++)
+        sim_step(&sim);
+    while (sim_publish(&sim, 0) == 0) {
+        embar_publisher_poll(sim.pub[0], 0);
+        sim_take(&sim, 0); /* and release nothing */
+        sim_take(&sim, 1);
+        sim_sleep(&sim, 11 * NS_PER_MS);
+    }
+    assert_true(sim_pub_stats(&sim, 0).credit_stall_ns > 0);
+    sim_close_subscriber(&sim, 0);
+    sim_close_subscriber(&sim, 1);
+    for (int step = 0; step < 50; step++)
+        sim_step(&sim);
+    assert_int_equal(sim_pub_stats(&sim, 0).peers_lost, 2);
+    stalled = sim_pub_stats(&sim, 0).credit_stall_ns;
+    sim_sleep(&sim, 100 * NS_PER_MS);
+    sim_step(&sim);
+    assert_int_equal(sim_pub_stats(&sim, 0).credit_stall_ns, stalled);
+    sim_close(&sim);
+}
+
 int run_slow_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +235,7 @@ int run_slow_tests(void)
         cmocka_unit_test(test_writes_that_hold_every_slot_cost_a_dropped_subscriber_its_link),
         cmocka_unit_test(test_a_lagging_subscriber_leaves_the_others_the_whole_buffer),
         cmocka_unit_test(test_slots_that_were_let_go_are_not_sent_after_a_reconnect),
+        cmocka_unit_test(test_a_stall_ends_with_the_link),
         cmocka_unit_test(test_a_second_gap_waits_until_the_first_is_behind),
     };
 

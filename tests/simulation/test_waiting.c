@@ -1,6 +1,7 @@
 /* Waiting: every time-out has its wake-up, a caller in an event loop is never left asleep with work
  * to do, and never woken for nothing. */
 #include <errno.h>
+#include <string.h>
 
 #include "simulation/byhand.h"
 #include "simulation/sim.h"
@@ -285,6 +286,44 @@ static void test_an_expired_timer_does_not_end_later_waits(void **state)
     sim_close(&sim);
 }
 
+static void test_a_write_that_cannot_be_made_ends_the_link_with_a_sentence(void **state)
+{
+    struct sim sim;
+
+    (void)state;
+    sim_init(&sim, 1);
+    sim_subscriber(&sim, 0, NULL);
+    sim_publisher(&sim, 0, NULL);
+    sim_join(&sim, 0);
+    sim.pub[0]->peers->slot_bytes = 1 << 30; /* slot 1 then lies outside of what was granted */
+    for (int i = 0; i < 100; i++) {
+        sim_publish(&sim, 0);
+        embar_publisher_poll(sim.pub[0], 0);
+    }
+    for (int step = 0; step < 100; step++)
+        sim_step(&sim);
+    assert_non_null(strstr(embar_publisher_failure(sim.pub[0])->text, "cannot be written"));
+    sim_close(&sim);
+}
+
+static void test_a_publish_after_finish_changes_nothing(void **state)
+{
+    struct sim sim;
+    void *room;
+
+    (void)state;
+    sim_init(&sim, 1);
+    sim_subscriber(&sim, 0, NULL);
+    sim_publisher(&sim, 0, NULL);
+    sim_join(&sim, 0);
+    assert_int_equal(embar_reserve(sim.pub[0], 8, &room), 0);
+    assert_int_equal(embar_publisher_finish(sim.pub[0], 0), -ETIMEDOUT);
+    assert_int_equal(sim_publish(&sim, 0), -EINVAL);
+    assert_int_equal(sim_finish(&sim, 0), 0);
+    assert_int_equal(sim_pub_stats(&sim, 0).batches, 0);
+    sim_close(&sim);
+}
+
 static void test_idle_streams_wake_nobody(void **state)
 {
     struct sim sim;
@@ -320,6 +359,8 @@ int run_waiting_tests(void)
         cmocka_unit_test(test_an_attempt_longer_than_the_handshake_timeout_costs_nothing),
         cmocka_unit_test(test_a_credit_that_found_no_room_is_sent_when_there_is_some),
         cmocka_unit_test(test_an_expired_timer_does_not_end_later_waits),
+        cmocka_unit_test(test_a_write_that_cannot_be_made_ends_the_link_with_a_sentence),
+        cmocka_unit_test(test_a_publish_after_finish_changes_nothing),
         cmocka_unit_test(test_idle_streams_wake_nobody),
     };
 

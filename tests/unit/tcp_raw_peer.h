@@ -13,12 +13,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -134,8 +136,7 @@ static inline bool sleeps_for(int timeout_ms)
 {
     struct pollfd fd = {.fd = embar_fd(us.transport), .events = POLLIN};
 
-    assert_int_equal(embar_arm(us.transport), 0);
-    return poll(&fd, 1, timeout_ms) == 0;
+    return embar_arm(us.transport) == 0 && poll(&fd, 1, timeout_ms) == 0;
 }
 
 /* ---- raw peers ------------------------------------------------------------------------------ */
@@ -261,6 +262,18 @@ static inline void assert_link_works(int fd)
     raw_send(fd, "alive", 5);
     until(us.count[EMBAR_EVENT_MESSAGE] > messages);
     assert_memory_equal(us.message, "alive", 5);
+}
+
+/* For tests in a network of their own (unshare(2)). */
+static inline void set_loopback_up(bool up)
+{
+    struct ifreq ifr = {.ifr_name = "lo"};
+    int fd = raw_socket();
+
+    assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &ifr), 0);
+    ifr.ifr_flags = (short)(up ? ifr.ifr_flags | IFF_UP : ifr.ifr_flags & ~IFF_UP);
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
+    close(fd);
 }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <dlfcn.h>
 #include <netdb.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 /* ---- strangers at the listening port --------------------------------------------------------- */
@@ -123,6 +124,7 @@ static void test_listener_without_descriptors_recovers(void **state)
     struct rlimit before, none;
     struct embar_link *link;
     int stranger, friend;
+    unsigned turns = 0;
 
     (void)state;
     open_listener("127.0.0.1:0", NULL);
@@ -131,8 +133,9 @@ static void test_listener_without_descriptors_recovers(void **state)
     none = before;
     none.rlim_cur = 3;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    turn(100);
-    assert_true(sleeps_for(30)); /* and does not spin meanwhile */
+    for (uint64_t end = now_ns() + 200 * NS_PER_MS; now_ns() < end; turns++)
+        turn(20);
+    assert_in_range(turns, 1, 100); /* and does not spin meanwhile */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     friend = raw_join(&link);
     assert_link_works(friend);
@@ -314,6 +317,27 @@ static void test_name_whose_addresses_all_refuse_is_refused(void **state)
     close_transport();
 }
 
+/* In a network of its own, where 40000 is the only port that the kernel can give to a connector. */
+static void test_connection_to_itself_is_nobody_listening(void **state)
+{
+    struct embar_link *link;
+    FILE *range;
+
+    (void)state;
+    if (unshare(CLONE_NEWNET) < 0)
+        skip();
+    set_loopback_up(true);
+    range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "w");
+    assert_non_null(range);
+    fputs("40000 40000\n", range);
+    assert_int_equal(fclose(range), 0);
+    open_transport(NULL);
+    link = begin_connect("127.0.0.1:40000");
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, -ECONNREFUSED);
+    close_link(link);
+    close_transport();
+}
+
 /* ---- listening --------------------------------------------------------------------------------
  */
 
@@ -432,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_port_in_use_is_an_error_with_the_address),
         cmocka_unit_test(test_splice_is_answered_with_what_there_is),
         cmocka_unit_test(test_unknown_congestion_control_is_refused_at_open),
+        cmocka_unit_test(test_connection_to_itself_is_nobody_listening), /* leaves this network */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
