@@ -90,11 +90,12 @@ static void log_up(const struct rdma_link *l)
     uint8_t code = rdma_ack_timeout_code(o->ack_timeout_ns);
 
     log_info("link %" PRIu64 ": %s, %u lane%s, %" PRIu32
-             " bytes inline; a dead cable is noticed after about %" PRIu64 " ms (%" PRId64
-             " retries of %" PRIu64 " ms)",
+             " bytes inline; what nobody acknowledges is repeated for about %" PRIu64
+             " ms (%" PRId64 " retries of %" PRIu64 " ms), and %" PRIu64
+             " ms of silence end the link",
              embar_link_id(l->link), l->how, l->lane_count, l->lane_count == 1 ? "" : "s",
              l->lanes[0].inline_bytes, rdma_ms(rdma_dead_cable_ns(code, (uint8_t)o->retry_count)),
-             o->retry_count, rdma_ms(rdma_ack_timeout_ns(code)));
+             o->retry_count, rdma_ms(rdma_ack_timeout_ns(code)), rdma_ms(o->liveness_ns));
 }
 
 static void link_up(struct rdma_link *l)

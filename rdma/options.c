@@ -152,12 +152,10 @@ static const struct option options[] = {
      .min = 10 * NS_PER_US,
      .max = 60 * NS_PER_S,
      .unit = "ms",
-     .help = "How long the device waits for an acknowledgement before it tries "
-             "again, rounded up to "
-             "4.096 us times a power of two (500ms becomes 537 ms). A dead "
-             "cable is noticed after "
-             "this times rdma.retry_count + 1; devices may take up to four "
-             "times as long."},
+     .help =
+         "How long the device waits for an acknowledgement before it tries again, rounded up to "
+         "4.096 us times a power of two (500ms becomes 537 ms). It gives up after this times "
+         "rdma.retry_count + 1; devices may take up to four times as long."},
     {.key = "rdma.retry_count",
      .type = OPTION_INT,
      .offset = AT(retry_count),
@@ -165,8 +163,8 @@ static const struct option options[] = {
      .min = 0,
      .max = 7,
      .unit = "retries",
-     .help = "How often the device repeats what is not acknowledged before the "
-             "link goes down."},
+     .help = "How often the device repeats what is not acknowledged before the link goes down. "
+             "Soft-RoCE takes 7 for without end; then rdma.liveness ends the link."},
     {.key = "rdma.rnr_retry",
      .type = OPTION_INT,
      .offset = AT(rnr_retry),

@@ -101,7 +101,7 @@ struct endpoint {
     unsigned target_count;
     unsigned pending; /* accepted links before their handshake is done */
     int epoll_fd, timer_fd;
-    bool timer_armed;            /* endpoint_arm has set it, and may have left it expired */
+    uint64_t timer_ns;           /* what the timer is set to, maybe expired; UINT64_MAX: to never */
     uint64_t now_ns;             /* of the latest poll */
     uint64_t active_ns;          /* of the latest poll that handled an event */
     uint64_t retry_ns;           /* a queue was full: when to try again; 0: nothing waits */

@@ -22,8 +22,8 @@ static void note_why(struct endpoint *endpoint, const struct embar_diag *diag)
 {
     size_t used = strlen(endpoint->unavailable);
 
-    snprintf(endpoint->unavailable + used, sizeof endpoint->unavailable - used, "%s%s", used ? "; " : "",
-             diag->text);
+    snprintf(endpoint->unavailable + used, sizeof endpoint->unavailable - used, "%s%s",
+             used ? "; " : "", diag->text);
 }
 
 void endpoint_why(const struct endpoint *endpoint, char *text, size_t text_bytes)
@@ -100,8 +100,7 @@ static int transports_open(struct endpoint *endpoint, const struct embar_config 
             *diag = failure;
         return rc;
     }
-    return diag_fail(diag, -rc, "none of the transports can be used: %s",
-                     endpoint->unavailable);
+    return diag_fail(diag, -rc, "none of the transports can be used: %s", endpoint->unavailable);
 }
 
 int endpoint_open(struct endpoint *endpoint, const struct embar_config *config,
@@ -118,6 +117,7 @@ int endpoint_open(struct endpoint *endpoint, const struct embar_config *config,
     endpoint->env = config_env(config);
     endpoint->now_ns = env_now_ns(endpoint->env);
     endpoint->spin_ns = SPIN_NS;
+    endpoint->timer_ns = UINT64_MAX;
     do
         endpoint->instance = env_random(endpoint->env);
     while (endpoint->instance == 0);

@@ -24,6 +24,21 @@ static int arm_transports(struct endpoint *endpoint)
     return 0;
 }
 
+static void set_timer(struct endpoint *endpoint, uint64_t when_ns)
+{
+    struct itimerspec when = {0};
+
+    if (endpoint->timer_ns == when_ns)
+        return;
+    if (when_ns != UINT64_MAX) {
+        when.it_value.tv_sec = (time_t)(when_ns / NS_PER_S);
+        when.it_value.tv_nsec = (long)(when_ns % NS_PER_S);
+    }
+    /* Setting the time also clears an expiry, which nobody reads. */
+    timerfd_settime(endpoint->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    endpoint->timer_ns = when_ns;
+}
+
 void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
 {
     struct epoll_event woken[WAKE_EVENTS];
@@ -39,13 +54,7 @@ void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
         if (now - endpoint->active_ns < endpoint->spin_ns)
             return;
     }
-    if (endpoint->timer_armed) {
-        static const struct itimerspec never;
-
-        /* An expiry that nobody read would end every wait at once. */
-        timerfd_settime(endpoint->timer_fd, 0, &never, NULL);
-        endpoint->timer_armed = false;
-    }
+    set_timer(endpoint, UINT64_MAX); /* one that has expired would end every wait at once */
     if (arm_transports(endpoint) < 0)
         return;
     epoll_pwait2(endpoint->epoll_fd, woken, WAKE_EVENTS, until_ns == UINT64_MAX ? NULL : &timeout,
@@ -54,19 +63,12 @@ void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
 
 int endpoint_arm(struct endpoint *endpoint, uint64_t until_ns)
 {
-    struct itimerspec when = {0};
     int rc = arm_transports(endpoint);
 
     if (rc < 0)
         return rc;
-    if (until_ns != UINT64_MAX) {
-        if (until_ns <= env_now_ns(endpoint->env))
-            return -EAGAIN;
-        when.it_value.tv_sec = (time_t)(until_ns / NS_PER_S);
-        when.it_value.tv_nsec = (long)(until_ns % NS_PER_S);
-    }
-    /* Setting the time also clears an expiry that nobody read. */
-    timerfd_settime(endpoint->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-    endpoint->timer_armed = true;
+    if (until_ns != UINT64_MAX && until_ns <= env_now_ns(endpoint->env))
+        return -EAGAIN;
+    set_timer(endpoint, until_ns);
     return 0;
 }

@@ -70,7 +70,9 @@ struct peer {
     bool gap;              /* something was dropped for it: byte totals differ */
     bool finish_sent;
     struct control_gap gap_due; /* GAP to send; from == to: none */
-    uint64_t gap_end;           /* `to` of the latest GAP that was sent */
+    uint64_t gap_due_messages;  /* that it leaves out */
+    uint64_t gap_end;           /* where the latest gap that it was told of ends, and how many */
+    uint64_t gap_messages;      /* messages it leaves out; counted when its CREDIT is past it */
     char name[ADDRESS_BYTES];
 };
 
@@ -132,6 +134,9 @@ void publisher_forget_peers(struct embar_publisher *publisher); /* that are fini
 
 /* publisher_level.c */
 struct record *publisher_record(const struct embar_publisher *publisher, uint64_t sequence);
+/* The number of a batch's first message, if that is known still; else `otherwise`. */
+uint64_t publisher_first_message(const struct embar_publisher *publisher, uint64_t sequence,
+                                 uint64_t otherwise);
 void publisher_advance(struct embar_publisher *publisher);
 void publisher_write_over(struct embar_publisher *publisher, uint32_t slot);
 void publisher_slow(struct embar_publisher *publisher); /* no slot is free: apply the policy */

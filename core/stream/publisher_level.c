@@ -19,6 +19,14 @@ struct record *publisher_record(const struct embar_publisher *p, uint64_t sequen
     return &p->ring[sequence & p->ring_mask];
 }
 
+uint64_t publisher_first_message(const struct embar_publisher *p, uint64_t sequence,
+                                 uint64_t otherwise)
+{
+    const struct record *before = sequence > 0 ? publisher_record(p, sequence - 1) : NULL;
+
+    return before ? before->messages_through : sequence > 0 ? otherwise : 0;
+}
+
 bool peer_counts(const struct peer *peer)
 {
     return peer->state == PEER_UP || peer->state == PEER_DETACHED;
@@ -155,8 +163,12 @@ static void drop_for(struct embar_publisher *p, struct peer *peer)
     log_warn("subscriber %s is slow: batches %" PRIu64 " to %" PRIu64 " are dropped for it",
              peer->name, peer->next_seq, p->next_seq - 1);
     if (peer->state == PEER_UP) {
-        if (gap->from_sequence == gap->to_sequence)
+        if (gap->from_sequence == gap->to_sequence) {
             gap->from_sequence = peer->next_seq;
+            gap->to_message = publisher_first_message(p, peer->next_seq, p->total_messages);
+            peer->gap_due_messages = 0;
+        }
+        peer->gap_due_messages += p->total_messages - gap->to_message;
         gap->to_sequence = p->next_seq;
         gap->to_message = p->total_messages;
     }

@@ -69,6 +69,7 @@ static void detach(struct embar_publisher *p, struct peer *peer)
     peer->writes = 0;
     peer->gap_due.from_sequence = peer->gap_due.to_sequence; /* START will say it */
     peer->gap_end = 0;
+    peer->gap_messages = 0;
     peer_stall(p, peer, false);
     if (peer->next_seq > peer->placed_next)
         go_back(peer, peer->placed_next > p->oldest_seq ? peer->placed_next : p->oldest_seq);
@@ -135,15 +136,6 @@ static int accept_slots(struct peer *peer, const struct control_grant *grant)
     return 0;
 }
 
-/* The number of a batch's first message, if that is known still; else `otherwise`. */
-static uint64_t first_message(const struct embar_publisher *p, uint64_t sequence,
-                              uint64_t otherwise)
-{
-    const struct record *before = sequence > 0 ? publisher_record(p, sequence - 1) : NULL;
-
-    return before ? before->messages_through : sequence > 0 ? otherwise : 0;
-}
-
 /* It is new, or was given up and everything since then is missing. */
 static void begin(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
                   struct control_start *start)
@@ -152,6 +144,10 @@ static void begin(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
     peer->placed_message = p->total_messages;
     peer->start_bytes = p->total_bytes;
     peer->rejoined = peer->gap = wanted != ANY_SEQUENCE;
+    if (peer->gap)
+        peer->gap_messages =
+            p->total_messages - publisher_first_message(p, wanted, p->total_messages);
+    peer->gap_end = p->next_seq;
     start->first_sequence = p->next_seq;
     start->first_message = p->total_messages;
 }
@@ -163,23 +159,29 @@ static int go_on(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
                  struct control_start *start, struct embar_diag *diag)
 {
     bool told = wanted != ANY_SEQUENCE;
+    uint64_t missing;
 
     if (!told)
         wanted = peer->placed_next;
     if (wanted > p->next_seq || wanted < peer->placed_next)
         return diag_fail(diag, EPROTO, "GRANT goes on at batch %" PRIu64 ", which was not due",
                          wanted);
-    peer->placed_message = first_message(p, wanted, peer->placed_message);
+    peer->placed_message = publisher_first_message(p, wanted, peer->placed_message);
     peer->placed_next = wanted;
     go_back(peer, wanted > p->oldest_seq ? wanted : p->oldest_seq);
     start->first_sequence = peer->next_seq;
-    start->first_message = first_message(p, peer->next_seq, p->total_messages);
+    start->first_message = publisher_first_message(p, peer->next_seq, p->total_messages);
     if (peer->next_seq == wanted)
         return 0;
     peer->gap = true;
-    if (told)
+    missing = start->first_message - peer->placed_message;
+    if (told) {
+        peer->gap_end = peer->next_seq;
+        peer->gap_messages = missing;
         return 0;
+    }
     peer->gap_due = (struct control_gap){wanted, peer->next_seq, start->first_message};
+    peer->gap_due_messages = missing;
     start->first_sequence = wanted;
     start->first_message = peer->placed_message;
     return 0;
@@ -225,6 +227,15 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
     return 0;
 }
 
+/* Counts what the subscriber was told that it does not get, once it has taken note of it. */
+static void count_gap(struct embar_publisher *p, struct peer *peer)
+{
+    if (peer->placed_next < peer->gap_end)
+        return;
+    p->stats.gaps += peer->gap_messages;
+    peer->gap_messages = 0;
+}
+
 static int handle_credit(struct embar_publisher *p, struct peer *peer,
                          const struct control_credit *credit, struct embar_diag *diag)
 {
@@ -242,9 +253,10 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
                              credit->slots[i]);
     if (peer->target && credit->placed_next > peer->placed_next)
         target_works(peer->target);
-    peer->placed_message = first_message(p, credit->placed_next, peer->placed_message);
+    peer->placed_message = publisher_first_message(p, credit->placed_next, peer->placed_message);
     peer->placed_next = credit->placed_next;
     peer->consumed_next = credit->consumed_next;
+    count_gap(p, peer);
     peer->credit_ns = p->endpoint.now_ns;
     publisher_pump(p);
     publisher_advance(p);
@@ -270,6 +282,7 @@ static int handle_finished(struct embar_publisher *p, struct peer *peer,
     if (peer->state != PEER_UP || !peer->finish_sent)
         return diag_fail(diag, EPROTO, "FINISHED before FINISH");
     peer->placed_next = peer->consumed_next = peer->next_seq;
+    count_gap(p, peer);
     peer->state = PEER_FINISHED;
     if (totals->end_sequence != p->next_seq || totals->end_message != p->total_messages ||
         (!peer->gap && totals->bytes != p->total_bytes - peer->start_bytes)) {

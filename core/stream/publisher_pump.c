@@ -73,6 +73,7 @@ static bool send_due(struct embar_publisher *p, struct peer *peer)
         if (endpoint_send(peer->conn, &message) < 0)
             return false;
         peer->gap_end = peer->gap_due.to_sequence;
+        peer->gap_messages = peer->gap_due_messages;
         peer->gap_due.from_sequence = peer->gap_due.to_sequence;
     }
     if (p->finishing && !peer->finish_sent && peer->next_seq == p->next_seq) {

@@ -57,6 +57,7 @@ struct session {
     uint32_t in_flight; /* the most batches that it has under way */
     bool started;       /* a START has come, so that placed_next means something */
     bool finish_due;    /* a FINISH has come: `finish` */
+    bool complete;      /* all of it came and was confirmed, whatever becomes of the link */
     bool failed;        /* it counts as lost */
     struct stream_buffer buffer;
     struct embar_buffer *exposed; /* NULL: not exposed */

@@ -77,6 +77,7 @@ void session_remember(struct session *session)
         session->next_message = past->next_message;
         session->bytes = past->bytes;
         session->gaps = past->gaps;
+        session->complete = !past->lost;
         if (past->lost)
             s->stats.peers_lost--;
         else
@@ -89,10 +90,12 @@ void session_remember(struct session *session)
 void session_end(struct session *session, bool lost, const char *why)
 {
     struct embar_subscriber *s = session->subscriber;
-    const char *what = !session->started ? "did not join" : lost ? "is lost" : "has finished";
+    const char *what;
 
     if (session->state == SESSION_ENDED)
         return;
+    lost = lost && !session->complete;
+    what = !session->started ? "did not join" : lost ? "is lost" : "has finished";
     if (session->started) {
         bool counts_as_lost = lost || session->failed;
 
@@ -139,6 +142,7 @@ static void confirm(struct session *session)
     if (session->target)
         target_finished(session->target, false);
     session->state = SESSION_CONFIRMED;
+    session->complete = true;
 }
 
 void session_check_finish(struct session *session)
@@ -150,14 +154,12 @@ void session_check_finish(struct session *session)
 
 void session_leave(struct session *session)
 {
-    bool complete = session->state == SESSION_CONFIRMED;
-
     if (session->state == SESSION_UP && session->finish_due &&
         session->placed_next == session->finish.end_sequence) {
         compare_totals(session);
-        complete = true;
+        session->complete = true;
     }
-    session_end(session, !complete, "it left");
+    session_end(session, true, "it left");
 }
 
 int session_finish(struct session *session, const struct control_totals *totals,

@@ -302,7 +302,7 @@ static void subscriber_down(void *self, struct conn *conn, int status, const cha
     } else if (session->state == SESSION_JOINING && !session->started) {
         session_end(session, false, reason);
     } else if (!endpoint_may_retry(conn->ended)) {
-        session_end(session, session->state != SESSION_CONFIRMED, reason);
+        session_end(session, true, reason);
     } else {
         log_warn("link to publisher %s was lost: %s", session->name, reason);
         if (session->state == SESSION_UP || session->state == SESSION_CONFIRMED)

@@ -15,7 +15,7 @@
 #include "stream/subscriber.h"
 #include "support/backend_mem.h"
 
-#define SEEDS    150
+#define SEEDS    500
 #define MOST     3    /* publishers, and subscribers */
 #define IDLE_MAX 3000 /* wake-ups in a row for nothing; what is delayed needs some */
 
@@ -349,6 +349,7 @@ static void check_publisher(const struct crowd *c, unsigned i)
 static void run_crowd(uint64_t seed)
 {
     struct crowd c;
+    uint64_t told = 0, heard = 0; /* of gaps, by publishers and by subscribers */
 
     open_crowd(&c, seed);
     while (!all_published(&c))
@@ -358,10 +359,16 @@ static void run_crowd(uint64_t seed)
         if (!c.losses_allowed && c.pub[i].result != 0)
             fail_msg("seed %llu: finish gave %d: %s", (unsigned long long)seed, c.pub[i].result,
                      embar_publisher_failure(c.sim.pub[i])->text);
-    for (unsigned i = 0; i < c.publishers; i++)
+    for (unsigned i = 0; i < c.publishers; i++) {
         check_publisher(&c, i);
-    for (unsigned i = 0; i < c.subscribers; i++)
+        told += sim_pub_stats(&c.sim, i).gaps;
+    }
+    for (unsigned i = 0; i < c.subscribers; i++) {
         check_subscriber(&c, i);
+        heard += sim_sub_stats(&c.sim, i).gaps;
+    }
+    if (!c.losses_allowed)
+        assert_int_equal(told, heard);
     sim_close(&c.sim);
 }
 

@@ -15,23 +15,22 @@
 #include "stream/publisher.h"
 #include "stream/subscriber.h"
 
-#define SEEDS    60
+#define SEEDS    300
 #define HOSTILES 2
 #define STEPS    600
 
 struct hostile {
     struct byhand *peer;
-    const char *address; /* to connect to; NULL: it listens */
-    uint64_t sequence;   /* of the batch that is due */
-    uint64_t link;       /* id of the one that it speaks on */
+    const char *address;           /* to connect to; NULL: it listens */
+    uint64_t sequence;             /* of the batch that is due */
+    uint64_t link;                 /* id of the one that it speaks on */
     bool hello, granted, finished; /* said on it */
 };
 
 static uint64_t number(struct sim *sim, const struct hostile *h)
 {
-    static const uint64_t values[] = {0,    1,     2,          3,          7,
-                                      8,    15,    16,         17,         255,
-                                      4095, 65535, UINT32_MAX, UINT64_MAX, UINT64_MAX - 1};
+    static const uint64_t values[] = {
+        0, 1, 2, 3, 7, 8, 15, 16, 17, 255, 4095, 65535, UINT32_MAX, UINT64_MAX, UINT64_MAX - 1};
     uint64_t at = sim_random(sim, 30);
 
     if (at < sizeof values / sizeof *values)
@@ -301,7 +300,7 @@ static void attack_subscriber(uint64_t seed)
     sim.sub[0].trusted = sim.pub[0]->endpoint.instance;
     for (unsigned i = 0; i < HOSTILES; i++)
         h[i] = (struct hostile){.peer = byhand_open(ROLE_PUBLISHER, 77 + i, NULL),
-                              .address = "127.0.0.1:9400"};
+                                .address = "127.0.0.1:9400"};
     for (int step = 0; step < STEPS; step++) {
         for (unsigned i = 0; i < HOSTILES; i++)
             misbehave(&sim, &h[i]);
@@ -336,8 +335,8 @@ static void attack_publisher(uint64_t seed)
 
     sim_init(&sim, seed);
     for (unsigned i = 0; i < HOSTILES; i++)
-        h[i] = (struct hostile){.peer = byhand_open(ROLE_SUBSCRIBER, 77 + i,
-                                                    listens ? NULL : doors[i]),
+        h[i] = (struct hostile){.peer =
+                                    byhand_open(ROLE_SUBSCRIBER, 77 + i, listens ? NULL : doors[i]),
                                 .address = listens ? "127.0.0.1:9400" : NULL};
     if (!listens)
         sim_subscriber(&sim, 0, "subscriber.listen=127.0.0.1:9400", NULL);

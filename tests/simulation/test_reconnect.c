@@ -257,8 +257,38 @@ static void test_a_new_publisher_waits_for_the_place_of_one_that_crashed(void **
     sim_close(&sim);
 }
 
-/* A subscriber counts from its START. When that was lost with the link, and so were batches, it must
- * learn of these all the same. */
+/* It has confirmed all of it, but the publisher did not hear so, comes back, and is gone for good. */
+static void test_a_publisher_that_is_lost_after_the_end_has_finished(void **state)
+{
+    struct sim sim;
+    struct byhand *peer;
+    struct control_message finish = {.type = CONTROL_FINISH};
+
+    (void)state;
+    sim_init(&sim, 1);
+    sim_subscriber(&sim, 0, NULL);
+    peer = byhand_open(ROLE_PUBLISHER, 77, NULL);
+    byhand_join(&sim, peer, 0);
+    byhand_batch(peer, 0, 0, 0);
+    byhand_step(&sim, peer, 20);
+    finish.totals = (struct control_totals){1, 1, sim_sub_stats(&sim, 0).bytes};
+    byhand_say(peer, &finish);
+    byhand_step(&sim, peer, 4);
+    assert_int_equal(peer->heard[CONTROL_FINISHED], 1);
+    byhand_abort(peer);
+    byhand_join(&sim, peer, 1);
+    assert_int_equal(sim_sub_stats(&sim, 0).reconnects, 1);
+    byhand_abort(peer);
+    sim_step(&sim);
+    sim_sleep(&sim, 31 * NS_PER_S);
+    sim_step(&sim);
+    assert_int_equal(sim_sub_stats(&sim, 0).peers_finished, 1);
+    assert_int_equal(sim_sub_stats(&sim, 0).peers_lost, 0);
+    sim_close(&sim);
+}
+
+/* A subscriber counts from its START. When that was lost with the link, and so were batches, it
+ * must learn of these all the same. */
 static void test_what_was_lost_before_the_first_start_arrived_is_a_gap(void **state)
 {
     struct sim sim;
@@ -450,6 +480,7 @@ int run_reconnect_tests(void)
         cmocka_unit_test(test_batches_under_way_on_a_replaced_link_come_again),
         cmocka_unit_test(test_a_publisher_that_was_given_up_goes_on_without_duplicates),
         cmocka_unit_test(test_a_subscriber_that_was_given_up_and_missed_nothing_finishes_well),
+        cmocka_unit_test(test_a_publisher_that_is_lost_after_the_end_has_finished),
         cmocka_unit_test(test_what_was_lost_before_the_first_start_arrived_is_a_gap),
         cmocka_unit_test(test_a_new_publisher_waits_for_the_place_of_one_that_crashed),
         cmocka_unit_test(test_two_addresses_of_one_subscriber_do_not_fight),

@@ -68,6 +68,7 @@ static void test_dropping_for_a_subscriber_that_reads_nothing_goes_on_for_the_ot
     assert_int_equal(sim_sub_stats(&sim, 0).gaps, 0);
     assert_true(sim_sub_stats(&sim, 1).gaps > 0);
     assert_int_equal(sim.sub[1].messages + sim_sub_stats(&sim, 1).gaps, 3000);
+    assert_int_equal(sim_pub_stats(&sim, 0).gaps, sim_sub_stats(&sim, 1).gaps);
     sim_close(&sim);
 }
 

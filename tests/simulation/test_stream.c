@@ -591,6 +591,6 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     return (cmocka_run_group_tests_name("stream", tests, NULL, NULL) + run_waiting_tests() +
-            run_reconnect_tests() + run_slow_tests() + run_crowd_tests() +
-            run_hostile_tests()) != 0;
+            run_reconnect_tests() + run_slow_tests() + run_crowd_tests() + run_hostile_tests()) !=
+           0;
 }

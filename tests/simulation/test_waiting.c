@@ -10,8 +10,9 @@
 #include "stream/subscriber.h"
 #include "support/backend_mem.h"
 
-#define MEM_QUEUE 32 /* control messages that the in-memory backend takes before it says -EAGAIN   \
-                      */
+#define MEM_QUEUE                                                                                  \
+    32 /* control messages that the in-memory backend takes before it says -EAGAIN                 \
+        */
 
 static void test_a_refused_publish_is_woken_when_the_stall_begins(void **state)
 {
