@@ -6,10 +6,11 @@
 #   lane      build          what
 #   release   build/         gcc, warnings are errors: every test
 #   asan      build/asan     gcc, address and undefined behaviour sanitizers: the tests again, "asan.NAME"
-#   fuzz      build/fuzz     clang, warnings are errors, sanitizers: all of it compiles, and libFuzzer
-#                            drives the fuzz targets, "fuzz.NAME"
+#   fuzz      build/fuzz     clang, warnings are errors, sanitizers: library and tools compile, and
+#                            libFuzzer drives the fuzz targets, "fuzz.NAME"
 #
-# Arguments are handed to ctest (-R NAME, -L LABEL, ...).
+# The soft-RoCE tests (label rxe) are in the first two lanes: they boot guests, one at a time, beside
+# the other tests. Arguments are handed to ctest (-R NAME, -L LABEL, ...).
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -27,14 +28,15 @@ step() # SENTENCE
     printf '== %s\n' "$1"
 }
 
-# Configures and builds a preset; prints its log when that fails.
-build_lane() # PRESET CMAKE_ARGUMENT...
+# Configures a preset and builds targets of it; prints its log when that fails.
+build_lane() # PRESET TARGETS CMAKE_ARGUMENT...
 {
-    local preset=$1 log=$build/lane-$1.log seconds=$SECONDS
-    shift
+    local preset=$1 targets=$2 log=$build/lane-$1.log seconds=$SECONDS
+    shift 2
     step "build $preset"
+    # shellcheck disable=SC2086 # several targets
     if ! { cmake -S "$tree" --preset "$preset" "$@" &&
-        cd "$tree" && cmake --build --preset "$preset" -j "$jobs"; } >"$log" 2>&1; then
+        cd "$tree" && cmake --build --preset "$preset" -j "$jobs" --target $targets; } >"$log" 2>&1; then
         grep -E -A15 'FAILED|CMake Error|error:' "$log" || tail -50 "$log"
         echo "run.sh: lane $preset does not build; all of it is in $log" >&2
         exit 1
@@ -82,21 +84,20 @@ exec </dev/null
 
 step "packages"
 packages_install "${packages_test[@]}" || exit 1
+"$tree/tests/rxe/lab" fetch || exit 1 # the guests of the soft-RoCE tests
 mkdir -p "$build"
-build_lane release -DEMBAR_WERROR=ON
-build_lane asan -DEMBAR_WERROR=ON
-build_lane fuzz -DEMBAR_WERROR=ON
+build_lane release all -DEMBAR_WERROR=ON
+build_lane asan all -DEMBAR_WERROR=ON
+build_lane fuzz "embar-pub embar-sub fuzzers" -DEMBAR_WERROR=ON
 
 step "memory"
 hugepages_reserve 2048
 
-# The soft-RoCE lane comes here: its tests are declared to ctest like any other, and join_lanes gets
-# its folder.
 join_lanes "$build" "$build/asan" "$build/fuzz/tests/fuzz"
 
 step "tests"
 status=0
-ctest --test-dir "$results" -j "$jobs" --output-on-failure --no-label-summary --no-tests=error \
+ctest --test-dir "$results" -j "$((jobs + 1))" --output-on-failure --no-label-summary --no-tests=error \
     --output-junit "$results/results.xml" "$@" || status=$?
 count_skips
 if ((skips != 0)); then

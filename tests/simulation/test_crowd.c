@@ -15,7 +15,7 @@
 #include "stream/subscriber.h"
 #include "support/backend_mem.h"
 
-#define SEEDS    500
+#define SEEDS    100
 #define MOST     3    /* publishers, and subscribers */
 #define IDLE_MAX 3000 /* wake-ups in a row for nothing; what is delayed needs some */
 

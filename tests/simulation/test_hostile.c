@@ -15,7 +15,7 @@
 #include "stream/publisher.h"
 #include "stream/subscriber.h"
 
-#define SEEDS    300
+#define SEEDS    40
 #define HOSTILES 2
 #define STEPS    600
 
