@@ -20,7 +20,7 @@
 #include "transport.h"
 
 /* How long the descriptors are left alone while all links are up and nobody sleeps. */
-#define LOOK_NS   (10 * NS_PER_US)
+#define LOOK_NS   (50 * NS_PER_US)
 #define WAKES_MAX 16
 
 extern const struct backend backend_rdma;
@@ -218,8 +218,10 @@ static int transport_progress(struct embar_transport *transport, int budget)
     if (wants_look) {
         t->looked_ns = now_ns;
         seen = look(t, budget);
-        if (seen < 0)
+        if (seen < 0) {
+            t->lost = true;
             return seen;
+        }
     }
     polled = poll_links(t, budget);
     /* After polling: a process that was stopped for long finds the signs of life there first. */

@@ -189,7 +189,7 @@ static void await_binds(struct rdma_link *l)
 {
     uint64_t deadline_ns = rdma_now(l->t) + BIND_NS;
 
-    while (l->exposure.binds > 0 && l->phase < RDMA_LINK_FLUSHING) {
+    while (l->exposure.binds > 0 && l->phase < RDMA_LINK_FLUSHING && !l->t->lost) {
         if (rdma_now(l->t) >= deadline_ns)
             rdma_link_stop(l, -ETIMEDOUT,
                            "a key was to be taken back that device %s has not made yet",

@@ -160,10 +160,9 @@ static bool lanes_are_disconnected(const struct rdma_link *l)
     return true;
 }
 
-/* Frees all and tells core. Nothing is touched afterwards. */
-static void finish(struct rdma_link *l)
+/* Nothing is left of the link afterwards but its struct. */
+static void release(struct rdma_link *l)
 {
-    rdma_link_cancel(l);
     l->rnr = rnr_count(l);
     /* A window holds on to its queue pair. */
     rdma_exposure_release(&l->exposure);
@@ -176,6 +175,13 @@ static void finish(struct rdma_link *l)
     l->listen = NULL;
     l->phase = RDMA_LINK_DOWN;
     LIST_REMOVE(l, node);
+}
+
+/* The end of every link but those that core gives up with the whole transport. */
+static void finish(struct rdma_link *l)
+{
+    rdma_link_cancel(l);
+    release(l);
     core_link_down(l->link, l->status, "%s", l->why);
 }
 
@@ -421,7 +427,11 @@ uint64_t rdma_link_due_ns(const struct rdma_link *l)
 
 static void link_destroy(struct embar_link *link)
 {
-    (void)link; /* all was freed when it went down */
+    struct rdma_link *l = link_private(link);
+
+    /* Only a link that core gave up with the whole transport still has something. */
+    if (l->phase != RDMA_LINK_DOWN)
+        release(l);
 }
 
 static void link_stats(const struct embar_link *link, struct embar_link_stats *stats)

@@ -31,6 +31,7 @@ struct rdma_transport {
     LIST_HEAD(, rdma_buffer) buffers; /* registered */
     uint64_t looked_ns;               /* when the descriptors were last looked at */
     bool armed;                       /* the caller may have slept since then */
+    bool lost;                        /* core has been told, and reports no more */
     bool worked;                      /* completions came since the last arm */
     uint64_t last_work_ns;            /* when arm last saw that there had been some */
     uint64_t timer_ns;                /* what the timer is set to; 0: not set */

@@ -40,6 +40,8 @@ static void connected(struct shm_link *link)
         return;
     }
     rc = ask(link);
+    if (rc == -EPIPE)
+        rc = 0; /* closed already: the listener's refusal, with its reason, waits to be read */
     if (rc == 0)
         rc = shm_transport_watch(link->transport, link->fd, link);
     if (rc < 0) {

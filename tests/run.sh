@@ -71,8 +71,11 @@ count_skips()
 {
     local junit=$results/results.xml log=$results/Testing/Temporary/LastTest.log
     skips=0
-    if ! grep -q '<testsuite ' "$junit" || grep -q '<skipped' "$junit" ||
-        grep -qE 'status="(notrun|disabled)"' "$junit"; then
+    if [[ ! -s $junit ]]; then
+        echo "run.sh: ctest was stopped before it had finished" >&2
+        exit 1
+    fi
+    if grep -q '<skipped' "$junit" || grep -qE 'status="(notrun|disabled)"' "$junit"; then
         skips=1
     fi
     if grep -E '^\[  SKIPPED \]' "$log"; then skips=1; fi

@@ -275,7 +275,7 @@ void embar_publisher_stats(const struct embar_publisher *p, struct embar_stats *
 {
     *stats = p->stats;
     stats->messages = p->total_messages + p->messages;
-    stats->bytes = p->total_bytes + p->batch_bytes;
+    stats->bytes = p->total_bytes + publisher_open_bytes(p);
     stats->first_ns = p->first_ns;
     endpoint_why(&p->endpoint, stats->transport_why, sizeof stats->transport_why);
     for (const struct peer *peer = p->peers; peer; peer = peer->next) {

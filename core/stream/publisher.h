@@ -68,6 +68,7 @@ struct peer {
     uint64_t return_by_ns; /* DETACHED: of its coming back */
     bool rejoined;         /* it was given up before: what it has counted is not known */
     bool gap;              /* something was dropped for it: byte totals differ */
+    bool slow;             /* it was dropped for, and no CREDIT has come since */
     bool finish_sent;
     struct control_gap gap_due; /* GAP to send; from == to: none */
     uint64_t gap_due_messages;  /* that it leaves out */
@@ -99,7 +100,6 @@ struct embar_publisher {
     uint64_t next_seq;                    /* of the open batch */
     uint64_t oldest_seq;                  /* that a peer still needs */
     uint64_t total_messages, total_bytes; /* in closed batches */
-    uint64_t batch_bytes;                 /* message bytes of the open batch */
     uint64_t level_next[LEVELS];          /* every batch before it has reached the level */
     uint64_t first_ns, blocked_since_ns;
     uint32_t confirmed; /* peers that have sent FINISHED */
@@ -117,6 +117,7 @@ struct embar_publisher {
 int publisher_room(struct embar_publisher *publisher,
                    size_t len_bytes); /* opens a batch that fits */
 void publisher_close_batch(struct embar_publisher *publisher);
+uint64_t publisher_open_bytes(const struct embar_publisher *publisher); /* of messages */
 bool publisher_linger_due(const struct embar_publisher *publisher);
 uint64_t publisher_batch_deadline(const struct embar_publisher *publisher); /* linger, refusal */
 bool publisher_has_room(const struct embar_publisher *publisher); /* a batch could be opened */

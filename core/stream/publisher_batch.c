@@ -57,9 +57,16 @@ static int open_batch(struct embar_publisher *p)
     p->cursor = p->slot_addr + BATCH_HEADER_BYTES;
     p->room = p->options.batch_size - BATCH_HEADER_BYTES;
     p->messages = 0;
-    p->batch_bytes = 0;
     check_next(p);
     return 0;
+}
+
+uint64_t publisher_open_bytes(const struct embar_publisher *p)
+{
+    if (!p->slot_addr)
+        return 0;
+    return (uint64_t)(p->cursor - p->slot_addr - BATCH_HEADER_BYTES) -
+           (uint64_t)p->messages * MESSAGE_HEADER_BYTES;
 }
 
 void publisher_close_batch(struct embar_publisher *p)
@@ -76,8 +83,8 @@ void publisher_close_batch(struct embar_publisher *p)
     };
 
     batch_seal(p->slot_addr, &header);
+    p->total_bytes += publisher_open_bytes(p);
     p->total_messages += p->messages;
-    p->total_bytes += p->batch_bytes;
     *record = (struct record){
         .closed_ns = env_now_ns(p->endpoint.env),
         .bytes_through = p->total_bytes,
@@ -92,7 +99,6 @@ void publisher_close_batch(struct embar_publisher *p)
     p->cursor = NULL;
     p->room = 0;
     p->messages = 0;
-    p->batch_bytes = 0;
     p->reserving = false;
     publisher_pump(p);
 }
@@ -172,7 +178,6 @@ static inline void append(struct embar_publisher *p, size_t len_bytes)
     memcpy(p->cursor, &len, sizeof len);
     p->cursor += MESSAGE_HEADER_BYTES + len_bytes;
     p->room -= MESSAGE_HEADER_BYTES + len_bytes;
-    p->batch_bytes += len_bytes;
     if (++p->messages == p->check_at)
         check_linger(p);
 }

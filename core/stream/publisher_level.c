@@ -156,7 +156,7 @@ static void drop_for(struct embar_publisher *p, struct peer *peer)
 {
     struct control_gap *gap = &peer->gap_due;
 
-    peer->gap = true;
+    peer->gap = peer->slow = true;
     peer->released_next = p->next_seq;
     if (peer->next_seq == p->next_seq)
         return;
@@ -190,6 +190,15 @@ static void evict(struct embar_publisher *p, struct peer *peer)
     peer_lost(p, peer, "it was slow and was evicted");
 }
 
+/* Whether only subscribers that have been waited for already, in vain, hold the oldest slot. */
+static bool is_known_slow(const struct embar_publisher *p)
+{
+    for (const struct peer *peer = p->peers; peer; peer = peer->next)
+        if (peer_counts(peer) && peer_needs(p, peer) == p->oldest_seq && !peer->slow)
+            return false;
+    return true;
+}
+
 uint64_t publisher_slow_deadline(const struct embar_publisher *p)
 {
     uint64_t wait = p->options.slow_timeout_ns;
@@ -197,7 +206,10 @@ uint64_t publisher_slow_deadline(const struct embar_publisher *p)
     if (p->options.slow_subscriber == SLOW_BLOCK || p->slots.free_count > 0 ||
         p->blocked_since_ns == 0)
         return UINT64_MAX;
-    if (p->options.slow_subscriber == SLOW_DROP && p->oldest_seq == p->next_seq && wait < STUCK_NS)
+    if (p->oldest_seq < p->next_seq && is_known_slow(p))
+        wait = 0;
+    else if (p->options.slow_subscriber == SLOW_DROP && p->oldest_seq == p->next_seq &&
+             wait < STUCK_NS)
         wait = STUCK_NS;
     return p->blocked_since_ns + wait;
 }

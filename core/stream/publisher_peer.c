@@ -68,8 +68,6 @@ static void detach(struct embar_publisher *p, struct peer *peer)
     peer->conn = NULL;
     peer->writes = 0;
     peer->gap_due.from_sequence = peer->gap_due.to_sequence; /* START will say it */
-    peer->gap_end = 0;
-    peer->gap_messages = 0;
     peer_stall(p, peer, false);
     if (peer->next_seq > peer->placed_next)
         go_back(peer, peer->placed_next > p->oldest_seq ? peer->placed_next : p->oldest_seq);
@@ -136,6 +134,15 @@ static int accept_slots(struct peer *peer, const struct control_grant *grant)
     return 0;
 }
 
+/* Counts what the subscriber was told that it does not get, once it has taken note of it. */
+static void count_gap(struct embar_publisher *p, struct peer *peer)
+{
+    if (peer->placed_next < peer->gap_end)
+        return;
+    p->stats.gaps += peer->gap_messages;
+    peer->gap_messages = 0;
+}
+
 /* It is new, or was given up and everything since then is missing. */
 static void begin(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
                   struct control_start *start)
@@ -168,6 +175,9 @@ static int go_on(struct embar_publisher *p, struct peer *peer, uint64_t wanted,
                          wanted);
     peer->placed_message = publisher_first_message(p, wanted, peer->placed_message);
     peer->placed_next = wanted;
+    if (told)
+        count_gap(p, peer); /* it had taken note, though its CREDIT was lost */
+    peer->gap_end = peer->gap_messages = 0;
     go_back(peer, wanted > p->oldest_seq ? wanted : p->oldest_seq);
     start->first_sequence = peer->next_seq;
     start->first_message = publisher_first_message(p, peer->next_seq, p->total_messages);
@@ -227,15 +237,6 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
     return 0;
 }
 
-/* Counts what the subscriber was told that it does not get, once it has taken note of it. */
-static void count_gap(struct embar_publisher *p, struct peer *peer)
-{
-    if (peer->placed_next < peer->gap_end)
-        return;
-    p->stats.gaps += peer->gap_messages;
-    peer->gap_messages = 0;
-}
-
 static int handle_credit(struct embar_publisher *p, struct peer *peer,
                          const struct control_credit *credit, struct embar_diag *diag)
 {
@@ -257,6 +258,7 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
     peer->placed_next = credit->placed_next;
     peer->consumed_next = credit->consumed_next;
     count_gap(p, peer);
+    peer->slow = false;
     peer->credit_ns = p->endpoint.now_ns;
     publisher_pump(p);
     publisher_advance(p);

@@ -3,9 +3,10 @@
 # a time right after iperf3 with and without -Z, and a ratio is taken only against those two. Sender
 # on core 0, receiver on core 1, cubic on both, so that like is compared with like.
 #
-#   tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER]
+#   tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER] [-w]
 #
 # Prints a markdown table (medians) and writes OUT_FOLDER/tcp.md, tcp.json (facts, cases, every run).
+# With -w the table also replaces the one in docs/performance.md; that takes a quiet machine.
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -15,6 +16,7 @@ bin=$tree/build/bin
 out=$tree/build/bench
 port=19400
 children=()
+publish=false
 
 # A batch of 2 MiB less its header (64 bytes) and the message's (4): one message fills a slot.
 full_batch=$((2 * 1024 * 1024 - 64 - 4))
@@ -128,9 +130,10 @@ host_facts()
         --arg cores "$(nproc)" --arg kernel "$(uname -r)" \
         --arg memory "$(($(hugepages_meminfo MemTotal) / 1024)) MiB" \
         --arg hugepages "$(cat $hugepages_pool) x $(hugepages_meminfo Hugepagesize) KiB" \
+        --arg load "$(cut -d' ' -f1 /proc/loadavg)" \
         --arg iperf "$(iperf3 --version | head -1)" \
         --arg rounds "$rounds" --arg seconds "$seconds" \
-        '{cpu: $cpu, cores: $cores, kernel: $kernel, memory: $memory, hugepages: $hugepages,
+        '{cpu: $cpu, cores: $cores, kernel: $kernel, memory: $memory, hugepages: $hugepages, load_before: $load,
           iperf3: $iperf, rounds: $rounds, seconds_per_run: $seconds}'
 }
 
@@ -172,13 +175,33 @@ print_tables()
             "")' "$out/tcp.json" | tee "$out/tcp.md"
 }
 
-while getopts n:t:b:o: flag; do
+# Puts the table where docs/performance.md keeps it, between its two marks.
+publish_tables()
+{
+    local document=$tree/docs/performance.md
+    grep -q '^<!-- tcp.sh begins -->$' "$document" || fail "$document has no marks for the table"
+    awk -v table="$out/tcp.md" '
+        /^<!-- tcp.sh ends -->$/ {skip = 0}
+        !skip
+        /^<!-- tcp.sh begins -->$/ {skip = 1; while ((getline line <table) > 0) print line}' \
+        "$document" >"$work/document"
+    cat "$work/document" >"$document"
+}
+
+require_quiet()
+{
+    awk '$1 > 0.7 {exit 1}' /proc/loadavg ||
+        fail "the machine is busy (load $(cut -d' ' -f1 /proc/loadavg)): nothing to publish; wait until it is below 0.7"
+}
+
+while getopts n:t:b:o:w flag; do
     case $flag in
     n) rounds=$OPTARG ;;
     t) seconds=$OPTARG ;;
     b) bin=$OPTARG ;;
     o) out=$OPTARG ;;
-    *) fail "usage: tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER]" ;;
+    w) publish=true ;;
+    *) fail "usage: tcp.sh [-n ROUNDS] [-t SECONDS] [-b BIN_FOLDER] [-o OUT_FOLDER] [-w]" ;;
     esac
 done
 [[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || fail "ROUNDS and SECONDS are whole numbers"
@@ -186,6 +209,7 @@ done
 if is_listening; then fail "port $port is in use, perhaps by another measurement; one at a time"; fi
 [[ -x $bin/embar-pub && -x $bin/embar-sub ]] || fail "no tools in $bin; build them or give -b"
 packages_install "${packages_bench[@]}" || exit 1
+if $publish; then require_quiet; fi
 work=$(mktemp -d)
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -199,3 +223,4 @@ for ((round = 1; round <= rounds; round++)); do
 done
 summarise
 print_tables
+if $publish; then publish_tables; fi

@@ -456,9 +456,9 @@ static void test_a_write_built_in_place_ends_with_its_link(void **state)
     struct window window = world_window(world, &joined, 4096);
     const struct embar_write write = {.len_bytes = 4096, .key = window.key};
 
+    assert_int_equal(end_write(joined.client, &write), can_map(world) ? 0 : -EINVAL);
     if (!can_map(world))
-        skip();
-    assert_int_equal(end_write(joined.client, &write), 0);
+        return;
     assert_int_equal(embar_link_abort(joined.client->link), 0);
     world_until(world, joined.client->down && joined.server->down);
     assert_int_equal(joined.client->done_count, 1);

@@ -11,6 +11,10 @@ if ldd "$build/bin/embar-pub" | grep -E 'libibverbs|librdmacm'; then
     echo "FAILED: a tool of this build needs an RDMA library"
     exit 1
 fi
+"$build/bin/embar-sub" -c "$source/config/embar.yaml" --print-config >/dev/null || {
+    echo "FAILED: the shipped configuration, which has rdma's keys, cannot be read by this build"
+    exit 1
+}
 for test in rdma_absence_is_said nothing_is_a_stream_too generated_messages_verify_at_every_size; do
     EMBAR_BIN=$build/bin bash "$source/tests/integration/test_$test.sh" || exit 1
 done

@@ -15,19 +15,25 @@ median() { # FILE
     sort -g "$1" | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'
 }
 
+# perftest does not say when it listens: its client tries until it is heard.
 perftest() { # TOOL OPTION...
-    "$@" -R -d "$EMBAR_LAB_DEVICE" -p 18515 >"$work/server.log" 2>&1 &
-    sleep 1
-    "$@" -R -d "$EMBAR_LAB_DEVICE" -p 18515 "$address" 2>/dev/null
+    local server
+    timeout 120 "$@" -R -d "$EMBAR_LAB_DEVICE" -p 18515 >"$work/server.log" 2>&1 &
+    server=$!
+    for _ in {1..10}; do
+        sleep 0.5
+        timeout 100 "$@" -R -d "$EMBAR_LAB_DEVICE" -p 18515 "$address" 2>/dev/null && break
+    done
+    kill "$server" 2>/dev/null
     wait
 }
 
 transport() { # MODE SLOT_BYTES SLOTS COUNT SETTING...
     local mode=$1 bytes=$2 slots=$3 count=$4
     shift 4
-    "$EMBAR_BIN/transport_bench" server rdma "$address:9400" "$@" >"$work/server.log" 2>&1 &
+    timeout 120 "$EMBAR_BIN/transport_bench" server rdma "$address:9400" "$@" >"$work/server.log" 2>&1 &
     until grep -q listening "$work/server.log"; do sleep 0.05; done
-    "$EMBAR_BIN/transport_bench" client rdma "$address:9400" "$mode" "$bytes" "$slots" "$count" "$@" \
+    timeout 100 "$EMBAR_BIN/transport_bench" client rdma "$address:9400" "$mode" "$bytes" "$slots" "$count" "$@" \
         2>/dev/null
     wait
 }

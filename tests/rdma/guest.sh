@@ -95,7 +95,7 @@ case_killed_peer_is_noticed_within_two_seconds() {
 
 # A subscriber that is stopped lets its publisher wait: no RNR, no retries, no growth.
 case_stopped_peer_stalls_without_rnr() {
-    local before after done
+    local before after counted
     start_pair write
     kill -STOP "$server"
     sleep 1
@@ -108,8 +108,8 @@ case_stopped_peer_stalls_without_rnr() {
     sleep 1
     kill "$client" "$server"
     wait
-    done=$(rdma statistic show link "$EMBAR_LAB_DEVICE/1" | grep -oE '(rcvd|send)_rnr_err [0-9]+')
-    grep -qv ' 0$' <<<"$done" && fail "RNR: $done"
+    counted=$(rdma statistic show link "$EMBAR_LAB_DEVICE/1" | grep -oE '(rcvd|send)_rnr_err [0-9]+')
+    grep -qv ' 0$' <<<"$counted" && fail "RNR: $counted"
     return 0
 }
 

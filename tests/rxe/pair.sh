@@ -12,6 +12,9 @@ sub="exec $EMBAR_BIN/embar-sub --listen \$EMBAR_LAB_ADDR:9400 --once --report /o
 pub="exec $EMBAR_BIN/embar-pub --connect \$EMBAR_LAB_PEER:9400 --report /out/pub.json"
 small="--set buffer.size=16MiB --set batch.size=256KiB"
 
+sees=() # guests have a /tmp, /run and /dev/shm of their own
+[[ $EMBAR_SOURCE =~ ^/(tmp|run|dev/shm)/ ]] && sees=(--rw "$EMBAR_SOURCE")
+
 fail() {
     echo "FAILED: $*"
     jq -c . "$out"/*.json 2>/dev/null
@@ -19,7 +22,7 @@ fail() {
 }
 
 pair() { # LAB_OPTION... SERVER CLIENT
-    "$lab" pair --timeout 150s --out "$out" --ready 'listening on' "$@" || fail "the pair ended with $?"
+    "$lab" pair --timeout 150s "${sees[@]}" --out "$out" --ready 'listening on' "$@" || fail "the pair ended with $?"
 }
 
 holds() { # REPORT EXPRESSION

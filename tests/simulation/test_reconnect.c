@@ -257,7 +257,8 @@ static void test_a_new_publisher_waits_for_the_place_of_one_that_crashed(void **
     sim_close(&sim);
 }
 
-/* It has confirmed all of it, but the publisher did not hear so, comes back, and is gone for good. */
+/* It has confirmed all of it, but the publisher did not hear so, comes back, and is gone for good.
+ */
 static void test_a_publisher_that_is_lost_after_the_end_has_finished(void **state)
 {
     struct sim sim;

@@ -72,6 +72,19 @@ static void test_dropping_for_a_subscriber_that_reads_nothing_goes_on_for_the_ot
     sim_close(&sim);
 }
 
+static void test_a_subscriber_that_stays_slow_is_waited_for_once(void **state)
+{
+    struct sim sim;
+
+    (void)state;
+    open_two(&sim, "slow_subscriber=drop", "slow_timeout=1s");
+    publish_for_one(&sim, 3000); /* in 3 s: twenty times the buffer */
+    assert_int_equal(sim_finish(&sim, 0), 0);
+    assert_int_equal(sim.sub[0].messages, 3000);
+    assert_int_equal(sim.sub[1].messages + sim_sub_stats(&sim, 1).gaps, 3000);
+    sim_close(&sim);
+}
+
 static void test_writes_that_hold_every_slot_cost_a_dropped_subscriber_its_link(void **state)
 {
     struct sim sim;
@@ -233,6 +246,7 @@ int run_slow_tests(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_writes_stuck_at_an_evicted_subscriber_cost_the_others_nothing),
         cmocka_unit_test(test_dropping_for_a_subscriber_that_reads_nothing_goes_on_for_the_others),
+        cmocka_unit_test(test_a_subscriber_that_stays_slow_is_waited_for_once),
         cmocka_unit_test(test_writes_that_hold_every_slot_cost_a_dropped_subscriber_its_link),
         cmocka_unit_test(test_a_lagging_subscriber_leaves_the_others_the_whole_buffer),
         cmocka_unit_test(test_slots_that_were_let_go_are_not_sent_after_a_reconnect),
