@@ -53,6 +53,7 @@ struct peer {
     struct target *target; /* that leads to it; NULL when it connected */
     uint64_t instance;
     enum peer_state state;
+    unsigned transport; /* that its latest link was up over */
     struct embar_key key;
     uint64_t slot_bytes;
     struct slot_pool remote; /* its slots, as far as we may write them */
@@ -68,7 +69,7 @@ struct peer {
     uint64_t return_by_ns; /* DETACHED: of its coming back */
     bool rejoined;         /* it was given up before: what it has counted is not known */
     bool gap;              /* something was dropped for it: byte totals differ */
-    bool slow;             /* it was dropped for, and no CREDIT has come since */
+    bool slow;             /* it was dropped for, and has given no sign since */
     bool finish_sent;
     struct control_gap gap_due; /* GAP to send; from == to: none */
     uint64_t gap_due_messages;  /* that it leaves out */

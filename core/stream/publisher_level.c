@@ -156,12 +156,14 @@ static void drop_for(struct embar_publisher *p, struct peer *peer)
 {
     struct control_gap *gap = &peer->gap_due;
 
+    if (!peer->slow)
+        log_warn("subscriber %s is slow: until it takes some, batches from %" PRIu64
+                 " on are dropped for it",
+                 peer->name, peer->next_seq);
     peer->gap = peer->slow = true;
     peer->released_next = p->next_seq;
     if (peer->next_seq == p->next_seq)
         return;
-    log_warn("subscriber %s is slow: batches %" PRIu64 " to %" PRIu64 " are dropped for it",
-             peer->name, peer->next_seq, p->next_seq - 1);
     if (peer->state == PEER_UP) {
         if (gap->from_sequence == gap->to_sequence) {
             gap->from_sequence = peer->next_seq;

@@ -218,13 +218,16 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
         return diag_fail(diag, ENOMEM, "out of memory for %u slots", grant->slots);
     peer->key = grant->key;
     peer->slot_bytes = grant->slot_bytes;
-    peer->finish_sent = false;
+    peer->finish_sent = peer->slow = false;
     peer->state = PEER_UP;
     target_joined(peer->conn);
     if (again)
         p->stats.reconnects++;
     else
         p->stats.peers_joined++;
+    if (again && peer->transport != peer->conn->transport)
+        p->stats.failovers++;
+    peer->transport = peer->conn->transport;
     log_info("subscriber %s %s over %s: %u slots of %" PRIu64 " bytes, from batch %" PRIu64,
              peer->name, again ? "is back" : "joined",
              p->endpoint.transports[peer->conn->transport].name, grant->slots, grant->slot_bytes,

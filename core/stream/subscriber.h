@@ -53,6 +53,7 @@ struct session {
     struct target *target; /* that leads to it; NULL when it connected */
     uint64_t instance;
     enum session_state state;
+    unsigned transport; /* that its latest link was up over */
     uint8_t ack;        /* the level that the publisher waits for */
     uint32_t in_flight; /* the most batches that it has under way */
     bool started;       /* a START has come, so that placed_next means something */

@@ -202,11 +202,14 @@ static int handle_start(struct session *session, const struct control_start *sta
         session->reported_placed = session->placed_next;
     } else {
         s->stats.reconnects++;
+        if (session->transport != session->conn->transport)
+            s->stats.failovers++;
         if (start->first_sequence < session->placed_next ||
             start->first_message < session->next_message)
             return diag_fail(diag, EPROTO, "START goes back to batch %" PRIu64,
                              start->first_sequence);
     }
+    session->transport = session->conn->transport;
     log_info("publisher %s %s over %s: from batch %" PRIu64, session->name,
              session->started ? "is back" : "joined",
              s->endpoint.transports[session->conn->transport].name, start->first_sequence);

@@ -95,6 +95,7 @@ void mem_end_detach(struct mem_end *end)
         at = &(*at)->next;
     *at = end->next;
     end->link = NULL;
+    end->transport = NULL;
     mem_conn_put(end->conn);
 }
 

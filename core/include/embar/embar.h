@@ -46,7 +46,7 @@ enum embar_level {
 int embar_publisher_open(const struct embar_config *config, struct embar_publisher **publisher,
                          struct embar_diag *diag);
 
-/* Ends all links at once, without waiting for anything, and frees. Always succeeds. */
+/* Ends all links, giving the goodbyes up to 200 ms to leave, and frees. Always succeeds. */
 void embar_publisher_close(struct embar_publisher *publisher);
 
 /* Waits until publisher.min_subscribers have joined. -ETIMEDOUT; the publisher's failure (see
@@ -63,7 +63,8 @@ int embar_publish(struct embar_publisher *publisher, const void *data, size_t le
 
 /*
  * Gives room for a message of up to `len_bytes` in the open batch's slot, to be built in place. The
- * room is valid until embar_commit or the next embar_reserve, which replaces it. Errors as publish.
+ * room is valid until embar_commit; the next embar_reserve, embar_publish, embar_flush or
+ * embar_publisher_finish takes it back. Errors as publish.
  */
 int embar_reserve(struct embar_publisher *publisher, size_t len_bytes, void **data);
 
@@ -107,7 +108,8 @@ const struct embar_diag *embar_publisher_failure(const struct embar_publisher *p
 int embar_subscriber_open(const struct embar_config *config, struct embar_subscriber **subscriber,
                           struct embar_diag *diag);
 
-/* Ends all links at once and frees. Batches not released become invalid. Always succeeds. */
+/* Ends all links, giving the goodbyes up to 200 ms to leave, and frees. Batches not released become
+ * invalid. Always succeeds. */
 void embar_subscriber_close(struct embar_subscriber *subscriber);
 
 /*
@@ -175,7 +177,8 @@ struct embar_stats {
     uint64_t duplicates; /* batches that came twice and were dropped */
     uint64_t reordered;  /* batches that arrived before an earlier one and waited for it */
     uint64_t checksum_errors;
-    uint64_t reconnects, failovers;
+    uint64_t reconnects;      /* links that came back after a loss */
+    uint64_t failovers;       /* of these, those over another transport than before */
     uint64_t credit_stall_ns; /* publisher: time in which a batch waited for a credit */
     uint32_t peers_joined;    /* so far */
     uint32_t peers_up;        /* now */
