@@ -77,6 +77,20 @@ static int bind_first(struct rdma_listen *listen, const char *address, const str
     return explain_bind(error, address, diag);
 }
 
+/* An address of one device leads to that device alone. */
+static int use_device(struct rdma_listen *listen, const char *address, struct embar_diag *diag)
+{
+    struct rdma_device *device;
+    int rc;
+
+    if (listen->id->verbs == NULL)
+        return 0;
+    rc = rdma_device_for(listen->t, listen->id->verbs, &device, diag);
+    if (rc < 0 && diag != NULL)
+        diag_prefix(diag, "cannot listen on %s over RDMA", address);
+    return rc;
+}
+
 static int listener_listen(struct embar_listener *listener, const char *address, char *bound,
                            size_t bound_bytes, struct embar_diag *diag)
 {
@@ -99,6 +113,8 @@ static int listener_listen(struct embar_listener *listener, const char *address,
     listen->listener = listener;
     listen->references = 1;
     rc = bind_first(listen, address, list, diag);
+    if (rc == 0)
+        rc = use_device(listen, address, diag);
     if (rc < 0) {
         rdma_listen_put(listen);
         goto free_list;

@@ -50,6 +50,15 @@ embar_stream() # CASE CHECKSUM
     record "$1" MB/s "$(jq '.rate_gbps_consumed * 1000' /tmp/pub.json)"
 }
 
+# Below the stream level: no sequence, no checksum, but a credit for every write.
+embar_transport()
+{
+    serve "$bin/transport_bench" server rdma "$EMBAR_LAB_ADDR:9401"
+    record "embar, transport level alone" MB/s "$("$bin/transport_bench" client rdma "$EMBAR_LAB_ADDR:9401" \
+        write 2097152 8 128 2>/dev/null | awk '/^MB.s/ {print $2}')"
+    wait "$server"
+}
+
 perftest_write_lat()
 {
     serve ib_write_lat -R -F -s 64 -n 1000
@@ -86,6 +95,7 @@ in_guest()
         perftest_write_bw
         embar_stream "embar, checksum none" none
         embar_stream "embar, checksum crc32c" crc32c
+        embar_transport
         perftest_write_lat
         embar_latency
         rping_round_trips
