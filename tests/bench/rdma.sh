@@ -59,18 +59,19 @@ embar_transport()
     wait "$server"
 }
 
+# One core each: two that poll on one core would wait for each other's time slices.
 perftest_write_lat()
 {
-    serve ib_write_lat -R -F -s 64 -n 1000
-    record "ib_write_lat, half a round trip" us "$(ib_write_lat -R -F -s 64 -n 1000 "$EMBAR_LAB_ADDR" 2>&1 |
+    serve taskset -c 0 ib_write_lat -R -F -s 64 -n 1000
+    record "ib_write_lat, half a round trip" us "$(taskset -c 1 ib_write_lat -R -F -s 64 -n 1000 "$EMBAR_LAB_ADDR" 2>&1 |
         awk '$1 == 64 {print $5}')"
     wait "$server"
 }
 
 embar_latency()
 {
-    serve "$bin/transport_bench" server rdma "$EMBAR_LAB_ADDR:9401" rdma.completion=poll
-    record "embar, half a round trip" us "$("$bin/transport_bench" client rdma "$EMBAR_LAB_ADDR:9401" latency \
+    serve taskset -c 0 "$bin/transport_bench" server rdma "$EMBAR_LAB_ADDR:9401" rdma.completion=poll
+    record "embar, half a round trip" us "$(taskset -c 1 "$bin/transport_bench" client rdma "$EMBAR_LAB_ADDR:9401" latency \
         64 1 1000 rdma.completion=poll 2>/dev/null | awk '/^us p50/ {print $3}')"
     wait "$server"
 }
@@ -79,9 +80,9 @@ embar_latency()
 rping_round_trips()
 {
     local began ended count=1000
-    serve rping -s -a "$EMBAR_LAB_ADDR" -C "$count"
+    serve taskset -c 0 rping -s -a "$EMBAR_LAB_ADDR" -C "$count"
     began=$EPOCHREALTIME
-    rping -c -a "$EMBAR_LAB_ADDR" -C "$count" -S 64 >/dev/null
+    taskset -c 1 rping -c -a "$EMBAR_LAB_ADDR" -C "$count" -S 64 >/dev/null
     ended=$EPOCHREALTIME
     wait "$server" || true
     record "rping, half a round trip (connecting included)" us \

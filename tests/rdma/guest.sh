@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs in a lab guest, or on a host that has RDMA: guest.sh NAME... runs cases of the rdma backend's
-# device tests, one after the other. Needs EMBAR_BIN, EMBAR_SOURCE and the lab's EMBAR_LAB_*. What it opened on the device
-# must be gone when it ends.
+# device tests, one after the other. Needs EMBAR_BIN, EMBAR_SOURCE and the lab's EMBAR_LAB_*. What a case
+# opened on the device must be gone when it ends.
 set -uo pipefail
 
 address=$EMBAR_LAB_ADDR
@@ -16,11 +16,18 @@ fail() {
 
 # Queue pairs, completion queues, regions, ... as the kernel counts them.
 resources() {
-    rdma resource show "$EMBAR_LAB_DEVICE"
+    rdma resource show "$EMBAR_LAB_DEVICE" | sed "s/^[0-9]*: //"
 }
 
 now_ms() {
     echo $(($(date +%s%N) / 1000000))
+}
+
+# Whether devices and interfaces may be taken away here.
+in_guest() {
+    [[ $EMBAR_LAB == guest ]] && return 0
+    echo "left out: this host's devices are not touched"
+    return 1
 }
 
 conformance() {
@@ -155,11 +162,49 @@ case_unreachable_peers_are_explained() {
 }
 
 case_interface_down_is_explained() {
+    in_guest || return 0
     ip link set "$EMBAR_LAB_NETDEV" down
     "$EMBAR_BIN/transport_bench" client rdma "$address:1" write 4096 1 1 >"$work/out.log" 2>&1
     ip link set "$EMBAR_LAB_NETDEV" up
+    ip address add "$EMBAR_LAB_ADDR6/64" dev "$EMBAR_LAB_NETDEV" nodad # lost with the interface
     cat "$work/out.log"
     grep -q 'no port of RDMA device' "$work/out.log" || fail "no reason"
+}
+
+# A second device: a listener serves both, and one that the settings leave out is not used.
+case_devices_by_address() {
+    local first=$address
+    in_guest || return 0
+    ip link add embar0 mtu 9000 type veth peer name embar1 mtu 9000
+    ip address add 10.201.0.1/24 dev embar0
+    ip link set embar0 up && ip link set embar1 up
+    rdma link add rxe_second type rxe netdev embar0 || fail "no second device"
+    for address in 10.201.0.1 "$first"; do
+        start_pair idle
+        kill "$server" "$client"
+        wait
+    done
+    timeout 60 "$EMBAR_BIN/transport_bench" server rdma 10.201.0.1:9400 \
+        "rdma.devices=$EMBAR_LAB_DEVICE" >"$work/out.log" 2>&1 && fail "it was used all the same"
+    cat "$work/out.log"
+    grep -q 'rxe_second, which rdma.devices leaves out' "$work/out.log" || fail "no reason"
+    rdma link delete rxe_second
+    ip link delete embar0
+}
+
+# The device goes away under a link: both ends say so at once, and nothing hangs.
+case_removed_device_is_reported() {
+    local end
+    in_guest || return 0
+    start_pair write
+    rdma link delete "$EMBAR_LAB_DEVICE"
+    for end in server client; do
+        wait "${!end}"
+        (($? == 1)) || fail "the $end did not fail"
+        grep -q 'link down after .*: .* ' "$work/$end.log" || fail "the $end does not say why"
+    done
+    cat "$work/server.log" "$work/client.log" | grep -q 'was removed' || fail "nobody names the cause"
+    rdma link add "$EMBAR_LAB_DEVICE" type rxe netdev "$EMBAR_LAB_NETDEV"
 }
 
 # ----------------------------------------------------------------------------------------------
