@@ -10,6 +10,7 @@
 
 #include "perf_args.h"
 #include "perf_json.h"
+#include "perf_plot.h"
 #include "perf_run.h"
 #include "perf_sweep.h"
 #include "perf_table.h"
@@ -97,6 +98,8 @@ int main(int argc, char **argv)
                          args->json && args->json[0] == '-' && !args->json[1] ? stderr : stdout);
         if (args->json)
             perf_json_write(args->json, &args->plan, perf.series, perf.count, &perf.outcome);
+        if (args->plot && perf.outcome.status == TOOL_OK)
+            perf_plot_write(args->plot, &args->plan, perf.series, perf.count, &perf.outcome);
     }
     release(&perf);
     return (int)perf.outcome.status;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "perf_plot.h"
 #include "perf_sweep.h"
 #include "value.h"
 
@@ -321,6 +322,8 @@ static enum args_next complete(struct perf_args *args, struct outcome *outcome)
         outcome_fail(outcome, TOOL_USAGE, "--plot %s: cannot make this folder: %m", args->plot);
         return ARGS_DONE;
     }
+    if (args->plot && perf_plot_check(outcome) != TOOL_OK)
+        return ARGS_DONE;
     return check_points(args, outcome) ? ARGS_RUN : ARGS_DONE;
 }
 

@@ -72,7 +72,18 @@ static void describe(struct perf_figures *figures, const struct perf_result *pub
     snprintf(figures->transport_why, sizeof(figures->transport_why), "%s", stats->transport_why);
     snprintf(figures->send_mode, sizeof(figures->send_mode), "%s", stats->send_mode);
     snprintf(figures->send_mode_why, sizeof(figures->send_mode_why), "%s", stats->send_mode_why);
-    snprintf(figures->page_kind, sizeof(figures->page_kind), "%s", stats->page_kind);
+}
+
+/* The worst of all buffers': what is not hugetlb is said. */
+static void describe_pages(struct perf_figures *figures, const struct perf_result *results,
+                           unsigned count)
+{
+    static const char *const worse[] = {"hugetlb", "thp", "ordinary"};
+
+    for (unsigned kind = 0; kind < sizeof(worse) / sizeof(*worse); kind++)
+        for (unsigned i = 0; i < count; i++)
+            if (strcmp(results[i].end.stats.page_kind, worse[kind]) == 0)
+                snprintf(figures->page_kind, sizeof(figures->page_kind), "%s", worse[kind]);
 }
 
 static void add_rates(struct perf_figures *figures, const struct perf_result *publishers,
@@ -142,6 +153,7 @@ void perf_figures_of(const struct perf_plan *plan, const struct perf_point *poin
 
     *figures = (struct perf_figures){0};
     describe(figures, &results[0]);
+    describe_pages(figures, results, publishers + subscribers);
     add_rates(figures, results, publishers, links);
     gigabytes = (double)figures->bytes * links * 1e-9;
     batches = (double)figures->batches * links;
