@@ -94,8 +94,10 @@ int main(int argc, char **argv)
     if (perf_args_parse(args, argc, argv, &perf.outcome) == ARGS_RUN && prepare(&perf)) {
         measure(&perf);
         tool_foot(NULL);
-        perf_table_print(&args->plan, perf.series, perf.count,
-                         args->json && args->json[0] == '-' && !args->json[1] ? stderr : stdout);
+        if (perf.series[0].run_count > 0)
+            perf_table_print(&args->plan, perf.series, perf.count,
+                             args->json && args->json[0] == '-' && !args->json[1] ? stderr
+                                                                                  : stdout);
         if (args->json)
             perf_json_write(args->json, &args->plan, perf.series, perf.count, &perf.outcome);
         if (args->plot && perf.outcome.status == TOOL_OK)

@@ -222,7 +222,7 @@ static void write_look(const struct plot *plot, const struct picture *picture)
     fprintf(plot->out,
             "set ylabel \"%s\"\nset grid ytics linetype 1 linewidth 1 linecolor rgb \"#dddddd\"\n"
             "set border 3\nset tics nomirror\nset key tmargin center horizontal\n"
-            "set style fill solid 0.85 noborder\nset pointintervalbox 0\nset offsets 0, 0, graph "
+            "set style fill solid 0.85 noborder\nset offsets 0, 0, graph "
             "0.06, 0\n",
             picture->unit);
     if (plot->axis != NO_AXIS)
@@ -260,10 +260,9 @@ static void write_plot_of_bars(const struct plot *plot, unsigned blocks)
 
         fprintf(plot->out,
                 "%s $block%u using ($1+%g):3 with boxes linecolor rgb colour(%u) title title%u, "
-                "\\\n    '' using ($1+%g):3:4:5 with yerrorbars linecolor rgb \"#333333\" "
-                "pointtype 7 pointsize 0.01 notitle, \\\n    '' using "
-                "($1+%g):5:(sprintf(\"%%.3g\", $3)) with "
-                "labels offset 0,0.7 notitle, \\\n    '' using 1:(NaN):xtic(2) with points "
+                "\\\n    '' using ($1+%g):4:(0):($5-$4) with vectors nohead linecolor rgb "
+                "\"#333333\" notitle, \\\n    '' using ($1+%g):5:(sprintf(\"%%.3g\", $3)) "
+                "with labels offset 0,0.7 notitle, \\\n    '' using 1:(NaN):xtic(2) with points "
                 "notitle",
                 b ? ", \\\n    " : "plot", b, shift, b, b, shift, shift);
     }
