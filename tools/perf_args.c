@@ -318,6 +318,10 @@ static enum args_next complete(struct perf_args *args, struct outcome *outcome)
 
     if (next != ARGS_RUN)
         return next;
+    if (args->json && !args_check_output("--json", args->json, outcome)) {
+        args->json = NULL; /* said */
+        return ARGS_DONE;
+    }
     if (args->plot && !is_folder(args->plot) && mkdir(args->plot, 0777) != 0) {
         outcome_fail(outcome, TOOL_USAGE, "--plot %s: cannot make this folder: %m", args->plot);
         return ARGS_DONE;
