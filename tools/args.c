@@ -131,8 +131,7 @@ enum args_next args_take(struct args *args, int option, const char *value, const
     }
 }
 
-/* Says at the start what would otherwise fail when the run is over. */
-static bool check_report(const char *path, struct outcome *outcome)
+bool args_check_output(const char *option, const char *path, struct outcome *outcome)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -142,7 +141,7 @@ static bool check_report(const char *path, struct outcome *outcome)
     if (strcmp(path, "-") == 0)
         return true;
     if (exists && S_ISDIR(st.st_mode)) {
-        outcome_fail(outcome, TOOL_USAGE, "--report %s: is a directory; name a file", path);
+        outcome_fail(outcome, TOOL_USAGE, "%s %s: is a directory; name a file", option, path);
         return false;
     }
     if (exists && !S_ISREG(st.st_mode))
@@ -152,7 +151,7 @@ static bool check_report(const char *path, struct outcome *outcome)
     else
         snprintf(folder, sizeof(folder), "%.*s", slash > path ? (int)(slash - path) : 1, path);
     if (access(folder, W_OK | X_OK) != 0) {
-        outcome_fail(outcome, TOOL_USAGE, "--report %s: cannot write into %s: %s", path, folder,
+        outcome_fail(outcome, TOOL_USAGE, "%s %s: cannot write into %s: %s", option, path, folder,
                      strerror(errno));
         return false;
     }
@@ -172,7 +171,7 @@ enum args_next args_complete(struct args *args, struct outcome *outcome)
 {
     struct embar_diag diag = {0};
 
-    if (args->report && !check_report(args->report, outcome)) {
+    if (args->report && !args_check_output("--report", args->report, outcome)) {
         args->report = NULL; /* said; the end of the run need not say it again */
         return ARGS_DONE;
     }

@@ -70,6 +70,10 @@ enum args_next args_take(struct args *args, int option, const char *value, const
  * --print-config. */
 enum args_next args_complete(struct args *args, struct outcome *outcome);
 
+/* Says at the start what would otherwise fail when the run is over: that a file cannot be written.
+ * "-" can. */
+bool args_check_output(const char *option, const char *path, struct outcome *outcome);
+
 /* The effective value of a key of the config; "" for an unknown one. Returns `value`. */
 const char *args_config(const struct args *args, const char *key, char *value, size_t value_bytes);
 

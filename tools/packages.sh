@@ -9,10 +9,10 @@ packages_build=(
     jq
 )
 # Beyond that to run every test: a C++ user of the library, the second compiler and its fuzzer,
-# network namespaces, processes to look at, man pages to check.
+# network namespaces, processes to look at, man pages to check, pictures.
 packages_test=(
     "${packages_build[@]}"
-    g++ clang libclang-rt-14-dev clang-format iproute2 procps groff-base
+    g++ clang libclang-rt-14-dev clang-format iproute2 procps groff-base gnuplot-nox
 )
 # Beyond that for tests/bench: what Embar is measured against.
 packages_bench=("${packages_build[@]}" iperf3)

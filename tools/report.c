@@ -214,7 +214,7 @@ static int replace_file(const char *path, const char *text, size_t len)
     return error;
 }
 
-static int write_to(const char *path, const char *text, size_t len)
+int report_write_text(const char *path, const char *text, size_t len)
 {
     struct stat st;
     int fd, error;
@@ -239,7 +239,7 @@ enum tool_status report_write(const char *path, const char *stream, const struct
 
     if (text) {
         text[len] = '\n'; /* in place of the NUL: the length is known */
-        error = write_to(path, text, len + 1);
+        error = report_write_text(path, text, len + 1);
     }
     free(text);
     if (error != 0)

@@ -13,6 +13,9 @@
 enum tool_status report_write(const char *path, const char *stream, const struct embar_stats *stats,
                               const struct verify *verify, struct outcome *outcome);
 
+/* The same for any text. 0, or a positive errno value. */
+int report_write_text(const char *path, const char *text, size_t len);
+
 /* GB/s (1e9 bytes) of the bytes that reached `level`, from the first message to the last that did.
  */
 double report_rate_gbps(const struct embar_stats *stats, enum embar_level level);

@@ -4,7 +4,7 @@
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh" || exit 1
 
-for tool in embar-pub embar-sub; do
+for tool in embar-pub embar-sub embar-perf; do
     "$EMBAR_BIN/$tool" --help >"$work/help" 2>"$work/help.log" || fail "$tool --help failed"
     [[ ! -s $work/help.log ]] || fail "$tool --help wrote to stderr"
     "$EMBAR_BIN/$tool" --version | grep -qE "^$tool [0-9]+\.[0-9]+\.[0-9]+$" || fail "$tool --version"
