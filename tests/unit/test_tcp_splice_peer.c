@@ -28,7 +28,7 @@ struct side {
 static struct side sender, receiver;
 static struct embar_listener *listener;
 static struct embar_key key;
-static uint8_t slot_round[SLOTS]; /* what its writer filled it with */
+static size_t write_bytes = SLOT_BYTES;
 
 static uint8_t byte_of(unsigned round, unsigned slot)
 {
@@ -136,13 +136,12 @@ static void post(unsigned round, unsigned slot)
 {
     struct embar_write write = {.buffer = sender.buffer,
                                 .offset = (size_t)slot * SLOT_BYTES,
-                                .len_bytes = SLOT_BYTES,
+                                .len_bytes = write_bytes,
                                 .key = key,
                                 .remote_offset = (uint64_t)slot * SLOT_BYTES,
                                 .immediate = (uint32_t)byte_of(round, slot) << 8 | slot,
                                 .token = slot};
 
-    slot_round[slot] = byte_of(round, slot);
     memset(sender.memory + write.offset, byte_of(round, slot), SLOT_BYTES);
     assert_int_equal(embar_write(sender.link, &write), 0);
 }
@@ -287,8 +286,11 @@ static void test_no_end_lets_a_stalled_receiver_report_rewritten_bytes(void **st
     open_both((const char *const[]){"tcp.send_mode=splice", "tcp.zero_copy_send_limit=4KiB",
                                     "tcp.close_timeout=20ms", "tcp.congestion_control=cubic",
                                     "tcp.receive_buffer=150000", NULL});
-    for (unsigned round = 0; round < 120; round++)
+    for (unsigned round = 0; round < 120; round++) {
+        write_bytes = SLOT_BYTES >> rand() % 6; /* some of them, or a part of one, fill the queue */
         stall_and_end(round, (enum end)(round % ENDS), (unsigned)rand() % 40);
+    }
+    write_bytes = SLOT_BYTES;
     close_both();
 }
 
@@ -369,7 +371,9 @@ static void test_sources_outlast_a_network_that_fails(void **state)
                                     "tcp.keepalive_idle=1s", "tcp.keepalive_interval=1s",
                                     "tcp.keepalive_count=1", NULL});
     join();
+    write_bytes = 8192; /* as small a queue as a new connection has holds several */
     post_all(3);
+    write_bytes = SLOT_BYTES;
     for (unsigned i = 0; i < 50; i++)
         poll_side(&sender);
     set_loopback_up(false);
