@@ -17,12 +17,19 @@ void tcp_frame_pack(const struct tcp_frame *frame, uint8_t bytes[TCP_FRAME_BYTES
     wire_put_u16(&w, TCP_FRAME_MAGIC);
     wire_put_u8(&w, TCP_FRAME_VERSION);
     wire_put_u8(&w, (uint8_t)frame->type);
-    wire_put_u16(&w, 0); /* flags */
+    wire_put_u16(&w, frame->flags);
     wire_put_u16(&w, 0); /* reserved */
     wire_put_u64(&w, frame->key);
     wire_put_u64(&w, frame->offset);
     wire_put_u32(&w, frame->immediate);
     wire_put_u32(&w, frame->len_bytes);
+}
+
+void tcp_frame_set_flags(uint8_t bytes[TCP_FRAME_BYTES], uint16_t flags)
+{
+    struct wire_writer w = wire_writer(bytes + 4, 2);
+
+    wire_put_u16(&w, flags);
 }
 
 int tcp_frame_unpack(const uint8_t bytes[TCP_FRAME_BYTES], struct tcp_frame *frame,
@@ -43,12 +50,13 @@ int tcp_frame_unpack(const uint8_t bytes[TCP_FRAME_BYTES], struct tcp_frame *fra
                          "version %u of the TCP wire met version %u; run the same release of Embar "
                          "at both ends",
                          version, TCP_FRAME_VERSION);
-    if (type < TCP_FRAME_REQUEST || type > TCP_FRAME_BYE)
+    if (type < TCP_FRAME_REQUEST || type > TCP_FRAME_PLACED)
         return diag_fail(diag, EPROTO, "a frame has the unknown type %u", type);
-    if (flags != 0 || reserved != 0)
+    if ((flags & ~(type == TCP_FRAME_WRITE ? TCP_FLAG_SPLICED : 0u)) != 0 || reserved != 0)
         return diag_fail(diag, EPROTO, "a %s frame has unknown flags 0x%04x%04x",
                          tcp_frame_name((enum tcp_frame_type)type), reserved, flags);
     frame->type = (enum tcp_frame_type)type;
+    frame->flags = (uint16_t)flags;
     frame->key = wire_get_u64(&r);
     frame->offset = wire_get_u64(&r);
     frame->immediate = wire_get_u32(&r);
@@ -103,6 +111,13 @@ static int check_request(const struct tcp_frame *frame, struct embar_diag *diag)
     return 0;
 }
 
+static int check_placed(const struct tcp_frame *frame, struct embar_diag *diag)
+{
+    if (frame->key != 0 || frame->immediate != 0 || frame->len_bytes != 0)
+        return diag_fail(diag, EPROTO, "a PLACED frame has fields set that it does not use");
+    return 0;
+}
+
 int tcp_frame_check(const struct tcp_frame *frame, unsigned allowed,
                     const struct tcp_window *window, struct embar_diag *diag)
 {
@@ -114,6 +129,8 @@ int tcp_frame_check(const struct tcp_frame *frame, unsigned allowed,
         return check_request(frame, diag);
     case TCP_FRAME_WRITE:
         return check_write(frame, window, diag);
+    case TCP_FRAME_PLACED:
+        return check_placed(frame, diag);
     case TCP_FRAME_SEND:
         return check_plain(frame, 1, TCP_MAX_SEND_BYTES, diag);
     case TCP_FRAME_ACCEPT:
@@ -131,6 +148,7 @@ const char *tcp_frame_name(enum tcp_frame_type type)
         [TCP_FRAME_REQUEST] = "REQUEST", [TCP_FRAME_ACCEPT] = "ACCEPT",
         [TCP_FRAME_REJECT] = "REJECT",   [TCP_FRAME_WRITE] = "WRITE",
         [TCP_FRAME_SEND] = "SEND",       [TCP_FRAME_BYE] = "BYE",
+        [TCP_FRAME_PLACED] = "PLACED",
     };
 
     return names[type];

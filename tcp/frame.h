@@ -23,10 +23,15 @@ enum tcp_frame_type {
     TCP_FRAME_WRITE = 4,   /* a write into the exposed buffer */
     TCP_FRAME_SEND = 5,    /* a control message */
     TCP_FRAME_BYE = 6,     /* the last frame of a side; with a reason when something was wrong */
+    TCP_FRAME_PLACED = 7,  /* how many spliced writes of the peer have been read */
 };
 
 /* Sets of types, for what a link may receive in its present state. */
 #define TCP_FRAME_BIT(type) (1u << (type))
+
+/* Flags of a WRITE. The receiver may be reading the sender's own pages, so it says PLACED when it
+ * has read them, and drops the write when the connection has ended meanwhile. */
+#define TCP_FLAG_SPLICED 0x0001u
 
 /* What a BYE says in its immediate. */
 enum tcp_bye {
@@ -36,8 +41,10 @@ enum tcp_bye {
 
 struct tcp_frame {
     enum tcp_frame_type type;
+    uint16_t flags;     /* WRITE: TCP_FLAG_SPLICED or 0 */
     uint64_t key;       /* WRITE: of the exposed buffer; REQUEST: random id of the link */
-    uint64_t offset;    /* WRITE: into the buffer; REQUEST: lane index, lane count << 32 */
+    uint64_t offset;    /* WRITE: into the buffer; REQUEST: lane index, lane count << 32;
+                         * PLACED: count since the link came up */
     uint32_t immediate; /* WRITE; BYE: enum tcp_bye */
     uint32_t len_bytes; /* of the payload that follows */
 };
@@ -50,6 +57,9 @@ struct tcp_window {
 };
 
 void tcp_frame_pack(const struct tcp_frame *frame, uint8_t bytes[TCP_FRAME_BYTES]);
+
+/* Sets the flags of a packed header. */
+void tcp_frame_set_flags(uint8_t bytes[TCP_FRAME_BYTES], uint16_t flags);
 
 /* -EPROTO: not a frame; -EPROTONOSUPPORT: a frame of another version. The diag gets the sentence.
  */

@@ -61,6 +61,7 @@ void tcp_lane_close(struct tcp_lane *lane, bool reset)
     tcp_list_remove(&lane->in_busy);
     if (lane->fd < 0)
         return;
+    tcp_sender_close_pipe(&lane->tx);
     tcp_socket_close(lane->fd, reset);
     lane->fd = -1;
 }

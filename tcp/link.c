@@ -104,13 +104,14 @@ static void go_up(struct tcp_link *link)
 {
     struct tcp_transport *t = link->transport;
     struct tcp_lane *lane = &link->lanes[0];
-    int rc = lane->tx.mode.zerocopy ? tcp_socket_enable_zerocopy(lane->fd) : 0;
+    int rc =
+        tcp_send_mode_wants_zerocopy(&lane->tx.mode) ? tcp_socket_enable_zerocopy(lane->fd) : 0;
 
     if (rc < 0)
         tcp_send_mode_unsupported(&lane->tx.mode, strerror(-rc));
     tcp_link_set_state(link, TCP_LINK_UP);
     lane->rx.allowed = TCP_FRAME_BIT(TCP_FRAME_WRITE) | TCP_FRAME_BIT(TCP_FRAME_SEND) |
-                       TCP_FRAME_BIT(TCP_FRAME_BYE);
+                       TCP_FRAME_BIT(TCP_FRAME_PLACED) | TCP_FRAME_BIT(TCP_FRAME_BYE);
     link->deadline_ns = 0;
     if (t->settings->user_timeout_ns > 0)
         tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->user_timeout_ns / 4);
@@ -170,10 +171,14 @@ void tcp_link_sent(struct tcp_link *link)
 
 /* ---- what the peer sends -------------------------------------------------------------------- */
 
-static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes)
+static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes, bool spliced)
 {
     struct tcp_lane *lane = user;
 
+    if (spliced) {
+        tcp_sender_has_read(&lane->tx);
+        tcp_lane_wake(lane);
+    }
     core_arrival(lane->link->link, immediate, len_bytes);
 }
 
@@ -182,6 +187,22 @@ static void on_message(void *user, const uint8_t *data, uint32_t len_bytes)
     struct tcp_lane *lane = user;
 
     core_message(lane->link->link, data, len_bytes);
+}
+
+static bool on_placed(struct tcp_lane *lane, uint64_t count)
+{
+    struct embar_diag why;
+
+    if (tcp_sender_placed(&lane->tx, count) == 0) {
+        tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+        return true;
+    }
+    diag_fail(&why, EPROTO,
+              "the peer says that it has read %" PRIu64 " spliced writes, after %" PRIu64
+              " before and %" PRIu64 " sent",
+              count, lane->tx.placed, lane->tx.splices);
+    tcp_link_refuse(lane->link, -EPROTO, why.text);
+    return false;
 }
 
 static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t *payload)
@@ -199,7 +220,10 @@ static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t 
         tcp_link_end(link, -ECONNREFUSED, "%s refused the link: %.*s", peer, len,
                      (const char *)payload);
         return false;
+    case TCP_FRAME_PLACED:
+        return on_placed(lane, frame->offset);
     case TCP_FRAME_BYE:
+        tcp_link_peer_is_done(link);
         if (frame->immediate == TCP_BYE_ORDERLY)
             tcp_link_bye(link);
         else

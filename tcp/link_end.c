@@ -3,7 +3,9 @@
  * reads on, dropping what comes, until the peer has closed too, because closing with unread bytes
  * would reset the connection and destroy what is still on its way. Otherwise: the connection is
  * reset, so that the kernel lets go of every source, and only when it has are the writes reported.
- * Runs on the transport's thread.
+ * Spliced sources may also lie in the receive queue of a peer on this host: they are held until the
+ * peer has closed, or the reset has reached it (docs/decisions/014). Runs on the transport's
+ * thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,6 +26,9 @@
 #define DRAIN_STEP_NS (1 * NS_PER_MS)
 #define DRAIN_MAX_NS  (5 * NS_PER_S)
 #define ABORT_STEPS   10 /* milliseconds */
+
+/* A reset travels within the host in the same instant, at worst after a turn of its softirqs. */
+#define RESET_NS (2 * NS_PER_MS)
 
 __attribute__((format(printf, 3, 0))) static void settle_end(struct tcp_link *link, int status,
                                                              const char *fmt, va_list args)
@@ -51,14 +56,51 @@ static uint32_t outstanding(const struct tcp_link *link)
     return count;
 }
 
-/* Resets the lanes and takes the completions that this frees. Returns whether all came. */
+void tcp_link_peer_is_done(struct tcp_link *link)
+{
+    link->peer_done = true;
+    for (uint32_t i = 0; i < link->lane_count; i++)
+        tcp_sender_peer_is_done(&link->lanes[i].tx);
+}
+
+static bool is_unplaced(const struct tcp_link *link, const struct tcp_lane *lane)
+{
+    return !link->peer_done && tcp_sender_unplaced(&lane->tx) > 0;
+}
+
+static bool any_unplaced(const struct tcp_link *link)
+{
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        if (is_unplaced(link, &link->lanes[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Of a peer that cannot be reached a reset says nothing: its own kernel has to find that out. */
+static uint64_t hold_time(const struct tcp_link *link)
+{
+    switch (link->end_status) {
+    case -ETIMEDOUT:
+    case -ENETUNREACH:
+    case -EHOSTUNREACH:
+        return link->transport->settings->close_timeout_ns;
+    default:
+        return RESET_NS;
+    }
+}
+
+/* Resets the lanes and takes the completions that this frees. Returns whether all came and no
+ * peer reads sources any more. */
 static bool release_sources(struct tcp_link *link)
 {
     for (uint32_t i = 0; i < link->lane_count; i++) {
         struct tcp_lane *lane = &link->lanes[i];
 
-        if (lane->fd < 0 || tcp_zerocopy_outstanding(&lane->tx.zerocopy) == 0)
+        if (lane->fd < 0 ||
+            (tcp_zerocopy_outstanding(&lane->tx.zerocopy) == 0 && !is_unplaced(link, lane)))
             continue;
+        tcp_sender_close_pipe(&lane->tx);
         if (!link->aborted)
             tcp_socket_abort(lane->fd);
         /* Errors of the connection are of no interest any more. */
@@ -66,7 +108,10 @@ static bool release_sources(struct tcp_link *link)
         tcp_sender_reap(&lane->tx, tcp_link_write_over, link);
     }
     link->aborted = true;
-    return outstanding(link) == 0;
+    if (link->hold_ns == 0 && any_unplaced(link))
+        link->hold_ns = tcp_transport_now(link->transport) + hold_time(link);
+    return outstanding(link) == 0 &&
+           (link->hold_ns == 0 || tcp_transport_now(link->transport) >= link->hold_ns);
 }
 
 static void log_held_pages(const struct tcp_link *link)
@@ -105,6 +150,8 @@ static void begin_draining(struct tcp_link *link)
             epoll_ctl(link->transport->epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
     }
     link->limit_ns = tcp_transport_now(link->transport) + DRAIN_MAX_NS;
+    if (link->limit_ns < link->hold_ns)
+        link->limit_ns = link->hold_ns;
     tcp_link_set_state(link, TCP_LINK_DRAINING);
     tcp_link_set_deadline(link, link->transport->now_ns + DRAIN_STEP_NS);
 }
@@ -118,7 +165,7 @@ void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
     va_end(args);
     if (link->state == TCP_LINK_DOWN || link->state == TCP_LINK_DRAINING)
         return;
-    if (outstanding(link) == 0 || release_sources(link))
+    if ((outstanding(link) == 0 && !any_unplaced(link)) || release_sources(link))
         go_down(link);
     else
         begin_draining(link);
@@ -300,6 +347,7 @@ void tcp_link_lost(struct tcp_link *link, int error)
     switch (error) {
     case ECONNRESET:
     case EPIPE:
+        tcp_link_peer_is_done(link);
         tcp_link_end(link, -ECONNRESET,
                      "%s reset the connection: its process has ended or was killed", peer);
         break;
@@ -322,6 +370,7 @@ void tcp_link_closed_by_peer(struct tcp_link *link)
 {
     const char *peer = embar_link_peer(link->link);
 
+    tcp_link_peer_is_done(link);
     switch (link->state) {
     case TCP_LINK_ENDING:
     case TCP_LINK_UNPINNING:

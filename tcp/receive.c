@@ -94,11 +94,26 @@ static uint32_t room_ahead(struct tcp_receiver *receiver)
     return TCP_AHEAD_BYTES - have;
 }
 
-static void arrived(struct tcp_receiver *receiver, int *budget, const struct tcp_receive_sink *sink)
+/*
+ * All bytes of a write are in place. Those of a spliced one may have been read out of its sender's
+ * pages only now. The sender keeps these as they are until it is told, or until it has reset the
+ * connection; so what is read before the reset is what was sent, and what is read after it is
+ * dropped here (docs/decisions/014-when-a-spliced-source-is-free.md).
+ */
+static int arrived(struct tcp_receiver *receiver, int *budget, const struct tcp_receive_sink *sink)
 {
+    const struct tcp_sys *sys = receiver->sys;
+    bool spliced = (receiver->write.flags & TCP_FLAG_SPLICED) != 0;
+
     receiver->after_write = receiver->write.len_bytes >= LARGE_WRITE_BYTES;
+    if (spliced && sys->is_over(sys->user, receiver->fd)) {
+        int error = sys->so_error(sys->user, receiver->fd);
+
+        return error != 0 ? -error : -ECONNRESET;
+    }
     --*budget;
-    sink->arrival(sink->user, receiver->write.immediate, receiver->write.len_bytes);
+    sink->arrival(sink->user, receiver->write.immediate, receiver->write.len_bytes, spliced);
+    return 0;
 }
 
 /* Begins a checked write; what was read ahead of it moves to its place. */
@@ -136,8 +151,8 @@ static int take_frame(struct tcp_receiver *receiver, int *budget,
         receiver->ahead_first += TCP_FRAME_BYTES;
         begin_write(receiver, &frame);
         if (receiver->left == 0)
-            arrived(receiver, budget, sink);
-        return 1;
+            rc = arrived(receiver, budget, sink);
+        return rc < 0 ? rc : 1;
     }
     if (ahead_bytes(receiver) < TCP_FRAME_BYTES + frame.len_bytes)
         return 0;
@@ -171,7 +186,7 @@ static int receive_write(struct tcp_receiver *receiver, int *budget,
     receiver->after_write = large;
     rc = receive(receiver, room_ahead(receiver));
     if (rc == 0 && receiver->left == 0)
-        arrived(receiver, budget, sink);
+        rc = arrived(receiver, budget, sink);
     return rc;
 }
 

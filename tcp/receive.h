@@ -19,11 +19,11 @@
 /* Where a receiver reports; each call may change the receiver's `allowed`, `window` and `discard`.
  */
 struct tcp_receive_sink {
-    /* A write is in place. */
-    void (*arrival)(void *user, uint32_t immediate, uint32_t len_bytes);
+    /* A write is in place; with `spliced`, its sender waits to be told. */
+    void (*arrival)(void *user, uint32_t immediate, uint32_t len_bytes, bool spliced);
     /* A control message; borrowed for the call. */
     void (*message)(void *user, const uint8_t *data, uint32_t len_bytes);
-    /* REQUEST, ACCEPT, REJECT or BYE with its payload. false: receive no more. */
+    /* REQUEST, ACCEPT, REJECT, PLACED or BYE with its payload. false: receive no more. */
     bool (*control)(void *user, const struct tcp_frame *frame, const uint8_t *payload);
     void *user;
 };
@@ -56,8 +56,10 @@ void tcp_receiver_close_window(struct tcp_receiver *receiver);
 /*
  * Receives until the socket is empty, about `max_bytes` came, or `budget` reports were made (each
  * lowers it by one); `more` says whether that was all. Returns 0; -EPIPE when the peer has closed
- * the connection; a negative errno of recvmsg(2), the diag untouched; -EPROTO, -EPROTONOSUPPORT or
- * -EACCES with the sentence when the peer broke a rule.
+ * the connection; a negative errno of recvmsg(2), the diag untouched, also when the connection was
+ * over by the time that a spliced write was read, which is then not reported: its sender may have
+ * rewritten the pages; -EPROTO, -EPROTONOSUPPORT or -EACCES with the sentence when the peer broke a
+ * rule.
  */
 int tcp_receiver_run(struct tcp_receiver *receiver, uint64_t max_bytes, int *budget,
                      const struct tcp_receive_sink *sink, struct embar_diag *diag);

@@ -20,6 +20,7 @@ int tcp_sender_init(struct tcp_sender *sender, const struct tcp_sys *sys, int fd
                     enum tcp_send_setting setting, uint64_t limit_bytes)
 {
     *sender = (struct tcp_sender){.sys = sys, .fd = fd};
+    tcp_splice_init(&sender->splice);
     sender->ops = aligned_alloc(64, TCP_OPS * sizeof(*sender->ops));
     sender->bytes = malloc(TCP_SEND_BYTES);
     if (sender->ops == NULL || sender->bytes == NULL) {
@@ -33,6 +34,7 @@ int tcp_sender_init(struct tcp_sender *sender, const struct tcp_sys *sys, int fd
 
 void tcp_sender_destroy(struct tcp_sender *sender)
 {
+    tcp_sender_close_pipe(sender);
     free(sender->ops);
     free(sender->bytes);
     sender->ops = NULL;
@@ -112,12 +114,42 @@ int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
 
 bool tcp_sender_pending(const struct tcp_sender *sender)
 {
-    return sender->current != sender->end;
+    return sender->current != sender->end || sender->told_left > 0 ||
+           sender->read_told != sender->read;
 }
 
 bool tcp_sender_amid_frame(const struct tcp_sender *sender)
 {
-    return tcp_sender_pending(sender) && sender->ops[sender->current % TCP_OPS].handed_bytes > 0;
+    return sender->current != sender->end &&
+           sender->ops[sender->current % TCP_OPS].handed_bytes > 0;
+}
+
+void tcp_sender_has_read(struct tcp_sender *sender)
+{
+    sender->read++;
+}
+
+int tcp_sender_placed(struct tcp_sender *sender, uint64_t count)
+{
+    if (count <= sender->placed || count > sender->splices)
+        return -EPROTO;
+    sender->placed = count;
+    return 0;
+}
+
+void tcp_sender_peer_is_done(struct tcp_sender *sender)
+{
+    sender->placed = sender->splices;
+}
+
+uint64_t tcp_sender_unplaced(const struct tcp_sender *sender)
+{
+    return sender->splices_begun - sender->placed;
+}
+
+void tcp_sender_close_pipe(struct tcp_sender *sender)
+{
+    tcp_splice_close(&sender->splice, sender->sys);
 }
 
 static void report(const struct tcp_op *op, int status, tcp_write_over_fn *over, void *user)
@@ -142,6 +174,18 @@ static void give_back(struct tcp_sender *sender, const struct tcp_op *op)
     sender->bytes_first += end > at ? end - at : TCP_SEND_BYTES - at + end;
 }
 
+static bool is_held(const struct tcp_sender *sender, const struct tcp_op *op)
+{
+    switch (op->hold) {
+    case TCP_HOLD_ZEROCOPY:
+        return !tcp_zerocopy_over(&sender->zerocopy, op->mark);
+    case TCP_HOLD_SPLICED:
+        return (int32_t)((uint32_t)sender->placed - op->mark) < 0;
+    default:
+        return false;
+    }
+}
+
 int tcp_sender_reap(struct tcp_sender *sender, tcp_write_over_fn *over, void *user)
 {
     int count = 0;
@@ -149,7 +193,7 @@ int tcp_sender_reap(struct tcp_sender *sender, tcp_write_over_fn *over, void *us
     while (sender->first != sender->current) {
         struct tcp_op *op = &sender->ops[sender->first % TCP_OPS];
 
-        if (op->pinned && !tcp_zerocopy_over(&sender->zerocopy, op->last_call))
+        if (is_held(sender, op))
             break;
         report(op, 0, over, user);
         give_back(sender, op);

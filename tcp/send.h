@@ -1,8 +1,9 @@
 /*
  * The sending half of a lane: a ring of frames that wait, are being handed to the kernel, or are
- * handed over and still pinned by it. Keeps the order; says when a write's source may be reused:
- * when all its bytes are handed over and all its zero-copy calls are over. Knows nothing of links;
- * runs on the transport's thread.
+ * handed over and still read by it or by the peer. Keeps the order; says when a write's source may
+ * be reused: when all its bytes are handed over and all its zero-copy calls are over, or, where it
+ * was spliced, when the peer says that it has read them. Knows nothing of links; runs on the
+ * transport's thread.
  */
 #ifndef TCP_SEND_H
 #define TCP_SEND_H
@@ -13,6 +14,7 @@
 
 #include "frame.h"
 #include "send_mode.h"
+#include "splice.h"
 #include "sys.h"
 #include "zerocopy.h"
 
@@ -23,6 +25,13 @@
 /* Bytes of control messages and reasons that wait. */
 #define TCP_SEND_BYTES 65536u
 
+/* What keeps a source that is handed over from being reused. */
+enum tcp_hold {
+    TCP_HOLD_NONE = 0,
+    TCP_HOLD_ZEROCOPY, /* until the call `mark` and those before it are over */
+    TCP_HOLD_SPLICED,  /* until the peer has read as many spliced writes as `mark` says */
+};
+
 /* One frame. Its memory does not move until it is over: the kernel may read the header from it. */
 struct tcp_op {
     uint8_t header[TCP_FRAME_BYTES];
@@ -30,11 +39,11 @@ struct tcp_op {
     uint32_t payload_bytes;
     uint32_t handed_bytes; /* of header and payload together */
     uint64_t token;        /* WRITE */
-    uint32_t last_call;    /* zero-copy call that took its last piece; valid with `pinned` */
+    uint32_t mark;         /* modulo 2^32; see enum tcp_hold */
     bool is_write;
-    bool chosen;   /* `zerocopy` is settled; it holds for the whole op */
-    bool zerocopy; /* large pieces go out from the pages */
-    bool pinned;   /* at least one zero-copy call took a piece */
+    uint8_t way;    /* enum tcp_send_way; once decided it holds for the whole op */
+    uint8_t hold;   /* enum tcp_hold */
+    uint8_t window; /* of the send mode's trial */
 };
 
 struct tcp_sender {
@@ -49,6 +58,12 @@ struct tcp_sender {
     uint8_t *bytes;                  /* owned; ring of TCP_SEND_BYTES */
     uint32_t bytes_first, bytes_end; /* running positions in it */
     struct tcp_zerocopy zerocopy;
+    struct tcp_splice splice;
+    uint64_t splices_begun, splices; /* spliced writes: begun, and handed over as a whole */
+    uint64_t placed;                 /* of these, read by the peer, as far as it has said */
+    uint64_t read, read_told;        /* spliced writes of the peer: read here, and told so */
+    uint8_t told[TCP_FRAME_BYTES];   /* the PLACED frame under way, of which `told_left` ... */
+    uint32_t told_left;              /* ... bytes are still to be handed over */
     struct tcp_send_mode mode;
     uint64_t send_calls;
     uint64_t handed_bytes; /* to the kernel, ever */
@@ -74,7 +89,7 @@ int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
 /* Frames wait that are not handed over. */
 bool tcp_sender_pending(const struct tcp_sender *sender);
 
-/* The next frame to hand over has begun: nothing may be put before its rest. */
+/* The next frame of the ring has begun: nothing may be put before its rest. */
 bool tcp_sender_amid_frame(const struct tcp_sender *sender);
 
 /* Hands over until the socket is full, nothing waits, or about `max_bytes` are handed over. Returns
@@ -86,11 +101,27 @@ int64_t tcp_sender_run(struct tcp_sender *sender, uint64_t max_bytes, uint64_t n
  * EPOLLERR. */
 int tcp_sender_take_completions(struct tcp_sender *sender, uint64_t now_ns);
 
+/* A spliced write of the peer has been read completely: it is told with what is sent next. */
+void tcp_sender_has_read(struct tcp_sender *sender);
+
+/* The peer says that it has read so many spliced writes in all. -EPROTO: it cannot have. */
+int tcp_sender_placed(struct tcp_sender *sender, uint64_t count);
+
+/* The peer will report nothing of what it has not read yet. */
+void tcp_sender_peer_is_done(struct tcp_sender *sender);
+
+/* Spliced writes that have begun and that the peer may still be reading. */
+uint64_t tcp_sender_unplaced(const struct tcp_sender *sender);
+
+/* Nothing more will be sent: lets go of the pages in the pipe. */
+void tcp_sender_close_pipe(struct tcp_sender *sender);
+
 /* Reports the writes that are over, in order. Returns how many. */
 int tcp_sender_reap(struct tcp_sender *sender, tcp_write_over_fn *over, void *user);
 
 /* Drops what has not begun, or with `all` everything that is left, and reports its writes with
- * `status`. With `all` no zero-copy call may be outstanding. */
+ * `status`. With `all` no zero-copy call may be outstanding, and the peer be told to drop what it
+ * has not read. */
 void tcp_sender_cancel(struct tcp_sender *sender, bool all, int status, tcp_write_over_fn *over,
                        void *user);
 

@@ -1,12 +1,29 @@
 /*
  * The policy of tcp.send_mode. Hysteresis: three quarters of a window must have been copied to
- * leave zerocopy, and three quarters of a probe must not have been copied to return to it. Pure;
- * owns nothing.
+ * leave zerocopy, and three quarters of a probe must not have been copied to return to it; between
+ * splice and copy every pair of a trial must agree, by a tenth, to change. Pure; owns nothing.
  */
 #include "send_mode.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+/* What one way must cost more than the other, in hundredths, to count as worse. */
+#define CLEARLY_MORE 110u
+
+static const char *const way_names[] = {
+    [TCP_WAY_UNDECIDED] = "copy",
+    [TCP_WAY_COPY] = "copy",
+    [TCP_WAY_ZEROCOPY] = "zerocopy",
+    [TCP_WAY_SPLICE] = "splice",
+};
+
+const char *tcp_send_mode_name(const struct tcp_send_mode *mode)
+{
+    return way_names[mode->way];
+}
 
 void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting setting,
                         uint64_t limit_bytes)
@@ -14,7 +31,9 @@ void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting settin
     *mode = (struct tcp_send_mode){
         .setting = setting,
         .limit_bytes = limit_bytes,
-        .zerocopy = setting == TCP_SEND_AUTO || setting == TCP_SEND_ZEROCOPY,
+        .way = setting == TCP_SEND_SPLICE ? TCP_WAY_SPLICE
+               : setting == TCP_SEND_COPY ? TCP_WAY_COPY
+                                          : TCP_WAY_ZEROCOPY,
         .probe_interval_ns = TCP_SEND_PROBE_MIN_NS,
     };
     if (setting == TCP_SEND_AUTO)
@@ -24,11 +43,16 @@ void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting settin
         snprintf(mode->why, sizeof(mode->why), "tcp.send_mode asks for it");
 }
 
-void tcp_send_mode_unsupported(struct tcp_send_mode *mode, const char *why)
+bool tcp_send_mode_wants_zerocopy(const struct tcp_send_mode *mode)
 {
-    mode->setting = TCP_SEND_COPY;
-    mode->zerocopy = false;
-    snprintf(mode->why, sizeof(mode->why), "this socket cannot do zerocopy: %s", why);
+    return mode->way == TCP_WAY_ZEROCOPY;
+}
+
+static void change(struct tcp_send_mode *mode, enum tcp_send_way way)
+{
+    if (mode->way != way)
+        mode->switches++;
+    mode->way = way;
 }
 
 static void begin_window(struct tcp_send_mode *mode)
@@ -38,44 +62,184 @@ static void begin_window(struct tcp_send_mode *mode)
     mode->refused = 0;
 }
 
-static void maybe_probe(struct tcp_send_mode *mode, uint64_t now_ns)
+static void begin_stage(struct tcp_send_mode *mode, enum tcp_send_stage stage)
 {
-    if (now_ns < mode->next_probe_ns)
-        return;
-    mode->probing = true;
-    mode->probes_left = TCP_SEND_PROBE;
+    mode->stage = stage;
+    mode->tries = 0;
     begin_window(mode);
-    /* A probe whose outcomes never come (no large payload follows) is begun anew at that time. */
+    if (stage == TCP_STAGE_TRIAL)
+        memset(mode->cost, 0, sizeof(mode->cost));
+}
+
+/* Splice is taken at its word at first: its trial says more. */
+static void leave_zerocopy(struct tcp_send_mode *mode, uint64_t now_ns)
+{
+    snprintf(mode->why, sizeof(mode->why), "auto: %s; splice is being measured against copy",
+             mode->cause);
+    change(mode, TCP_WAY_SPLICE);
+    begin_stage(mode, TCP_STAGE_TRIAL);
     mode->next_probe_ns = now_ns + mode->probe_interval_ns;
 }
 
-bool tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes, uint64_t now_ns)
+void tcp_send_mode_unsupported(struct tcp_send_mode *mode, const char *why)
 {
-    if (len_bytes < mode->limit_bytes)
-        return false;
-    if (mode->zerocopy)
-        return true;
-    if (mode->setting != TCP_SEND_AUTO)
-        return false;
-    if (!mode->probing || mode->probes_left == 0)
-        maybe_probe(mode, now_ns);
-    if (!mode->probing || mode->probes_left == 0)
-        return false;
-    mode->probes_left--;
+    mode->no_zerocopy = true;
+    snprintf(mode->cause, sizeof(mode->cause), "this socket cannot do zerocopy: %s", why);
+    if (mode->setting == TCP_SEND_AUTO) {
+        leave_zerocopy(mode, 0);
+        return;
+    }
+    mode->setting = TCP_SEND_COPY;
+    mode->way = TCP_WAY_COPY;
+    snprintf(mode->why, sizeof(mode->why), "%s", mode->cause);
+}
+
+/* ---- splice against copy -------------------------------------------------------------------- */
+
+/* CPU seconds per GB of a way, over the whole trial. */
+static double cost_of(const struct tcp_send_mode *mode, unsigned first)
+{
+    uint64_t bytes = 0, cpu_ns = 0;
+
+    for (unsigned i = first; i < TCP_SEND_TRIAL_WINDOWS; i += 2) {
+        bytes += mode->cost[i].bytes;
+        cpu_ns += mode->cost[i].cpu_ns;
+    }
+    return bytes > 0 ? (double)cpu_ns / (double)bytes : 0;
+}
+
+/* Whether `first` cost clearly more than `second` in every pair: 0 is splice, 1 is copy. */
+static bool is_worse(const struct tcp_send_mode *mode, unsigned first, unsigned second)
+{
+    for (unsigned i = 0; i < TCP_SEND_TRIAL_WINDOWS; i += 2) {
+        uint64_t a_bytes = mode->cost[i + first].bytes, b_bytes = mode->cost[i + second].bytes;
+        double a = (double)mode->cost[i + first].cpu_ns, b = (double)mode->cost[i + second].cpu_ns;
+
+        if (a_bytes == 0 || b_bytes == 0 ||
+            a / (double)a_bytes * 100 < b / (double)b_bytes * CLEARLY_MORE)
+            return false;
+    }
     return true;
 }
 
-static void explain(struct tcp_send_mode *mode, const char *what)
+static void judge_trial(struct tcp_send_mode *mode)
+{
+    if (is_worse(mode, 0, 1))
+        change(mode, TCP_WAY_COPY);
+    else if (is_worse(mode, 1, 0))
+        change(mode, TCP_WAY_SPLICE);
+    snprintf(mode->why, sizeof(mode->why),
+             "auto: %s; splice takes %.3f CPU s/GB to send, copy %.3f", mode->cause,
+             cost_of(mode, 0), cost_of(mode, 1));
+    begin_stage(mode, TCP_STAGE_STEADY);
+}
+
+void tcp_send_mode_cost(struct tcp_send_mode *mode, uint8_t window, uint64_t bytes, uint64_t cpu_ns)
+{
+    if (window == 0 || mode->stage != TCP_STAGE_TRIAL)
+        return;
+    mode->cost[window - 1].bytes += bytes;
+    mode->cost[window - 1].cpu_ns += cpu_ns;
+}
+
+static const char *splice_advice(int error)
+{
+    switch (error) {
+    case EPERM:
+        return "no pipe of 64 KiB; raise fs.pipe-user-pages-soft";
+    case EMFILE:
+    case ENFILE:
+        return "no pipe: out of descriptors; raise RLIMIT_NOFILE";
+    default:
+        return strerror(error);
+    }
+}
+
+void tcp_send_mode_splice_failed(struct tcp_send_mode *mode, int error, uint64_t now_ns)
+{
+    if (mode->setting == TCP_SEND_AUTO)
+        snprintf(mode->why, sizeof(mode->why), "auto: %.80s; splice fails (%.50s)", mode->cause,
+                 splice_advice(error));
+    else
+        snprintf(mode->why, sizeof(mode->why), "splice fails (%.60s)", splice_advice(error));
+    change(mode, TCP_WAY_COPY);
+    begin_stage(mode, TCP_STAGE_STEADY);
+    mode->next_probe_ns = now_ns + mode->probe_interval_ns;
+}
+
+/* ---- probes --------------------------------------------------------------------------------- */
+
+static void double_interval(struct tcp_send_mode *mode)
+{
+    mode->probe_interval_ns *= 2;
+    if (mode->probe_interval_ns > TCP_SEND_PROBE_MAX_NS)
+        mode->probe_interval_ns = TCP_SEND_PROBE_MAX_NS;
+}
+
+static void maybe_probe(struct tcp_send_mode *mode, uint64_t now_ns)
+{
+    if (mode->next_probe_ns == 0 || now_ns < mode->next_probe_ns)
+        return;
+    /* A probe whose outcomes never come (no large payload follows) is begun anew at that time. */
+    mode->next_probe_ns = now_ns + mode->probe_interval_ns;
+    if (mode->setting == TCP_SEND_SPLICE) {
+        double_interval(mode);
+        snprintf(mode->why, sizeof(mode->why), "splice had failed and is tried again");
+        change(mode, TCP_WAY_SPLICE);
+    } else if (!mode->no_zerocopy) {
+        begin_stage(mode, TCP_STAGE_PROBE);
+    } else {
+        double_interval(mode);
+        begin_stage(mode, TCP_STAGE_TRIAL);
+    }
+}
+
+static bool is_probing(const struct tcp_send_mode *mode)
+{
+    return mode->stage == TCP_STAGE_PROBE && mode->tries < TCP_SEND_PROBE;
+}
+
+static struct tcp_send_choice choose_in_trial(struct tcp_send_mode *mode)
+{
+    uint32_t window = mode->tries++ / TCP_SEND_TRIAL_BATCH;
+
+    return (struct tcp_send_choice){
+        .way = window % 2 == 0 ? TCP_WAY_SPLICE : TCP_WAY_COPY,
+        .window = (uint8_t)(window + 1),
+    };
+}
+
+struct tcp_send_choice tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
+                                            uint64_t now_ns)
+{
+    const uint32_t trial = TCP_SEND_TRIAL_WINDOWS * TCP_SEND_TRIAL_BATCH;
+
+    if (len_bytes < mode->limit_bytes)
+        return (struct tcp_send_choice){.way = TCP_WAY_COPY};
+    if (mode->stage == TCP_STAGE_TRIAL && mode->tries == trial)
+        judge_trial(mode);
+    if (mode->stage != TCP_STAGE_TRIAL && mode->way != TCP_WAY_ZEROCOPY && !is_probing(mode))
+        maybe_probe(mode, now_ns);
+    if (mode->stage == TCP_STAGE_TRIAL)
+        return choose_in_trial(mode);
+    if (is_probing(mode)) {
+        mode->tries++;
+        return (struct tcp_send_choice){.way = TCP_WAY_ZEROCOPY};
+    }
+    return (struct tcp_send_choice){.way = mode->way};
+}
+
+static void explain(struct tcp_send_mode *mode)
 {
     if (mode->refused > mode->copied)
-        snprintf(mode->why, sizeof(mode->why),
-                 "auto: the kernel refused to pin pages for %" PRIu32 " of %" PRIu32
-                 " zero-copy sends; %s",
-                 mode->refused, mode->seen, what);
+        snprintf(mode->cause, sizeof(mode->cause),
+                 "zerocopy: %" PRIu32 " of %" PRIu32
+                 " sends refused, raise RLIMIT_MEMLOCK or net.core.optmem_max",
+                 mode->refused, mode->seen);
     else
-        snprintf(mode->why, sizeof(mode->why),
-                 "auto: the kernel copied %" PRIu32 " of %" PRIu32 " zero-copy sends; %s",
-                 mode->copied, mode->seen, what);
+        snprintf(mode->cause, sizeof(mode->cause),
+                 "the kernel copied %" PRIu32 " of %" PRIu32 " zero-copy sends", mode->copied,
+                 mode->seen);
 }
 
 /* A window of sends in zerocopy mode is complete. */
@@ -83,47 +247,45 @@ static bool judge_window(struct tcp_send_mode *mode, uint64_t now_ns)
 {
     bool leave = (mode->copied + mode->refused) * 4 >= mode->seen * 3;
 
+    explain(mode);
     if (leave) {
-        explain(mode, mode->refused > mode->copied
-                          ? "raise RLIMIT_MEMLOCK and net.core.optmem_max"
-                          : "loopback and devices without scatter-gather do that");
-        mode->zerocopy = false;
-        mode->next_probe_ns = now_ns + mode->probe_interval_ns;
-        mode->switches++;
-    } else {
-        explain(mode, "the others went out from the pages");
-        mode->probe_interval_ns = TCP_SEND_PROBE_MIN_NS;
+        leave_zerocopy(mode, now_ns);
+        return true;
     }
+    snprintf(mode->why, sizeof(mode->why), "auto: %s; the others went out from the pages",
+             mode->cause);
+    mode->probe_interval_ns = TCP_SEND_PROBE_MIN_NS;
     begin_window(mode);
-    return leave;
+    return false;
 }
 
+/* A probe that fails is followed by a trial: the cheaper of the other two may have changed. */
 static bool judge_probe(struct tcp_send_mode *mode, uint64_t now_ns)
 {
     bool enter = (mode->copied + mode->refused) * 4 <= mode->seen;
 
-    mode->probing = false;
+    explain(mode);
     if (enter) {
-        explain(mode, "a probe found that it sends from the pages now");
-        mode->zerocopy = true;
-        mode->switches++;
-    } else {
-        mode->probe_interval_ns *= 2;
-        if (mode->probe_interval_ns > TCP_SEND_PROBE_MAX_NS)
-            mode->probe_interval_ns = TCP_SEND_PROBE_MAX_NS;
-        mode->next_probe_ns = now_ns + mode->probe_interval_ns;
+        snprintf(mode->why, sizeof(mode->why),
+                 "auto: %s; a probe found that it sends from the pages now", mode->cause);
+        change(mode, TCP_WAY_ZEROCOPY);
+        begin_stage(mode, TCP_STAGE_STEADY);
+        return true;
     }
-    begin_window(mode);
-    return enter;
+    double_interval(mode);
+    mode->next_probe_ns = now_ns + mode->probe_interval_ns;
+    begin_stage(mode, TCP_STAGE_TRIAL);
+    return false;
 }
 
 static bool judge(struct tcp_send_mode *mode, uint64_t now_ns)
 {
     if (mode->setting != TCP_SEND_AUTO)
         return false;
-    if (mode->zerocopy)
+    if (mode->way == TCP_WAY_ZEROCOPY)
         return mode->seen >= TCP_SEND_WINDOW && judge_window(mode, now_ns);
-    return mode->probing && mode->seen >= TCP_SEND_PROBE && judge_probe(mode, now_ns);
+    return mode->stage == TCP_STAGE_PROBE && mode->seen >= TCP_SEND_PROBE &&
+           judge_probe(mode, now_ns);
 }
 
 bool tcp_send_mode_completed(struct tcp_send_mode *mode, uint32_t count, bool copied,
@@ -139,9 +301,4 @@ bool tcp_send_mode_refused(struct tcp_send_mode *mode, uint64_t now_ns)
     mode->seen++;
     mode->refused++;
     return judge(mode, now_ns);
-}
-
-const char *tcp_send_mode_name(const struct tcp_send_mode *mode)
-{
-    return mode->zerocopy ? "zerocopy" : "copy";
 }

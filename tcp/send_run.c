@@ -1,7 +1,8 @@
 /*
  * Handing frames to the kernel and taking its zero-copy completions. Small frames are gathered into
- * one call; a large payload goes with its header, in a call of its own when it is sent from the
- * pages. MSG_ZEROCOPY and its error queue live here only. Runs on the transport's thread.
+ * one call, and with them what the peer is to be told of its own writes; a large payload goes with
+ * its header, in a call of its own when it is sent from the pages, or follows its header through
+ * the pipe. MSG_ZEROCOPY and its error queue live here only. Runs on the transport's thread.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,11 +15,13 @@
 
 #define GATHER_IOVECS 64
 
-/* What one system call is to take: pieces of the frames from `current` on. */
+/* What one system call is to take: the rest of a PLACED frame, and pieces of the frames from
+ * `current` on. */
 struct gather {
     struct iovec iov[GATHER_IOVECS];
     size_t count;
     uint64_t bytes;
+    int flags; /* of sendmsg(2) */
 };
 
 static uint64_t rest_of(const struct tcp_op *op)
@@ -26,20 +29,44 @@ static uint64_t rest_of(const struct tcp_op *op)
     return (uint64_t)TCP_FRAME_BYTES + op->payload_bytes - op->handed_bytes;
 }
 
-static void choose(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
+static struct tcp_op *current_op(struct tcp_sender *sender)
 {
-    if (op->chosen)
-        return;
-    op->chosen = true;
-    op->zerocopy = op->is_write && tcp_send_mode_choose(&sender->mode, op->payload_bytes, now_ns);
+    return sender->current != sender->end ? &sender->ops[sender->current % TCP_OPS] : NULL;
 }
 
-/* Whether the next piece of the op goes out from the pages. A rest below the limit does not. */
-static bool from_pages(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
+static void choose(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
+{
+    struct tcp_send_choice choice = {.way = TCP_WAY_COPY};
+
+    if (op->way != TCP_WAY_UNDECIDED)
+        return;
+    if (op->is_write)
+        choice = tcp_send_mode_choose(&sender->mode, op->payload_bytes, now_ns);
+    if (choice.way == TCP_WAY_SPLICE) {
+        int rc = tcp_splice_open(&sender->splice, sender->sys);
+
+        if (rc < 0) {
+            tcp_send_mode_splice_failed(&sender->mode, -rc, now_ns);
+            choice = (struct tcp_send_choice){.way = TCP_WAY_COPY};
+        }
+    }
+    op->way = (uint8_t)choice.way;
+    op->window = choice.window;
+    if (choice.way == TCP_WAY_SPLICE) {
+        tcp_frame_set_flags(op->header, TCP_FLAG_SPLICED);
+        op->hold = TCP_HOLD_SPLICED;
+        op->mark = (uint32_t)++sender->splices_begun;
+    }
+}
+
+/* The way of the next piece of the op. In zerocopy a rest below the limit is copied. */
+static enum tcp_send_way way_of(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
 {
     choose(sender, op, now_ns);
-    return op->zerocopy && rest_of(op) >= sender->mode.limit_bytes &&
-           !tcp_zerocopy_full(&sender->zerocopy);
+    if (op->way == TCP_WAY_ZEROCOPY &&
+        (rest_of(op) < sender->mode.limit_bytes || tcp_zerocopy_full(&sender->zerocopy)))
+        return TCP_WAY_COPY;
+    return (enum tcp_send_way)op->way;
 }
 
 static void add_piece(struct gather *g, void *base, uint64_t len)
@@ -64,30 +91,65 @@ static void add_frame(struct gather *g, struct tcp_op *op, uint64_t max_bytes)
     add_piece(g, (void *)(uintptr_t)(op->payload + at), payload);
 }
 
-/* Fills in the frames of one call. Returns whether it is a zero-copy one. */
-static bool gather(struct tcp_sender *sender, struct gather *g, uint64_t max_bytes, uint64_t now_ns)
+static bool is_told_due(const struct tcp_sender *sender)
 {
-    uint32_t n = sender->current;
+    return sender->told_left == 0 && sender->read_told != sender->read;
+}
 
+/* Between two frames, what the peer is to be told comes first: it waits for it. */
+static void add_told(struct tcp_sender *sender, struct gather *g)
+{
+    if (is_told_due(sender) && !tcp_sender_amid_frame(sender)) {
+        const struct tcp_frame frame = {.type = TCP_FRAME_PLACED, .offset = sender->read};
+
+        tcp_frame_pack(&frame, sender->told);
+        sender->told_left = TCP_FRAME_BYTES;
+        sender->read_told = sender->read;
+    }
+    add_piece(g, sender->told + TCP_FRAME_BYTES - sender->told_left, sender->told_left);
+}
+
+/* Fills in the frames of one call. */
+static void gather(struct tcp_sender *sender, struct gather *g, uint64_t max_bytes, uint64_t now_ns)
+{
     g->count = 0;
     g->bytes = 0;
-    if (from_pages(sender, &sender->ops[n % TCP_OPS], now_ns)) {
-        add_frame(g, &sender->ops[n % TCP_OPS], max_bytes);
-        return true;
+    g->flags = 0;
+    add_told(sender, g);
+    for (uint32_t n = sender->current; n != sender->end; n++) {
+        struct tcp_op *op = &sender->ops[n % TCP_OPS];
+        enum tcp_send_way way;
+
+        if (g->count + 2 > GATHER_IOVECS || (g->bytes >= max_bytes && g->count > 0))
+            return;
+        /* Not behind a frame that may be the last. */
+        if (n != sender->current && is_told_due(sender))
+            return;
+        way = way_of(sender, op, now_ns);
+        if (way == TCP_WAY_ZEROCOPY && g->count > 0)
+            return;
+        if (way == TCP_WAY_SPLICE) {
+            /* Its header; the payload follows through the pipe. */
+            add_frame(g, op, 0);
+            g->flags = MSG_MORE;
+            return;
+        }
+        add_frame(g, op, max_bytes - g->bytes);
+        if (way == TCP_WAY_ZEROCOPY) {
+            g->flags = MSG_ZEROCOPY;
+            return;
+        }
     }
-    do {
-        add_frame(g, &sender->ops[n % TCP_OPS], max_bytes - g->bytes);
-        n++;
-    } while (n != sender->end && g->count + 2 <= GATHER_IOVECS && g->bytes < max_bytes &&
-             !from_pages(sender, &sender->ops[n % TCP_OPS], now_ns));
-    return false;
 }
 
 static void account(struct tcp_sender *sender, uint64_t bytes, bool zerocopy)
 {
     uint32_t call = zerocopy ? tcp_zerocopy_sent(&sender->zerocopy) : 0;
+    uint64_t told = sender->told_left < bytes ? sender->told_left : bytes;
 
     sender->handed_bytes += bytes;
+    sender->told_left -= (uint32_t)told;
+    bytes -= told;
     while (bytes > 0) {
         struct tcp_op *op = &sender->ops[sender->current % TCP_OPS];
         uint64_t taken = rest_of(op) < bytes ? rest_of(op) : bytes;
@@ -95,35 +157,40 @@ static void account(struct tcp_sender *sender, uint64_t bytes, bool zerocopy)
         op->handed_bytes += (uint32_t)taken;
         bytes -= taken;
         if (zerocopy) {
-            op->pinned = true;
-            op->last_call = call;
+            op->hold = TCP_HOLD_ZEROCOPY;
+            op->mark = call;
         }
-        if (rest_of(op) == 0)
+        if (rest_of(op) == 0) {
+            sender->splices += op->hold == TCP_HOLD_SPLICED;
             sender->current++;
+        }
     }
 }
 
-static ssize_t call_sendmsg(struct tcp_sender *sender, struct gather *g, bool zerocopy)
+static ssize_t call_sendmsg(struct tcp_sender *sender, struct gather *g, int flags)
 {
     struct msghdr msg = {.msg_iov = g->iov, .msg_iovlen = g->count};
 
     sender->send_calls++;
-    return sender->sys->sendmsg(sender->sys->user, sender->fd, &msg, zerocopy ? MSG_ZEROCOPY : 0);
+    return sender->sys->sendmsg(sender->sys->user, sender->fd, &msg, flags);
 }
 
-/* One system call's worth. 0, or the negative errno that ended the connection. */
-static int hand_over(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)
+/* One sendmsg's worth. 0, or the negative errno that ended the connection. */
+static int hand_over_gathered(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)
 {
     struct gather g;
-    bool zerocopy = gather(sender, &g, max_bytes, now_ns);
-    ssize_t n = call_sendmsg(sender, &g, zerocopy);
+    bool zerocopy;
+    ssize_t n;
 
+    gather(sender, &g, max_bytes, now_ns);
+    zerocopy = g.flags == MSG_ZEROCOPY;
+    n = call_sendmsg(sender, &g, g.flags);
     if (n == -ENOBUFS && zerocopy) {
         /* The kernel may pin no more pages. Nothing will say when it may again, not even EPOLLERR
          * if nothing is outstanding: this piece is copied. */
         tcp_send_mode_refused(&sender->mode, now_ns);
         zerocopy = false;
-        n = call_sendmsg(sender, &g, false);
+        n = call_sendmsg(sender, &g, 0);
     }
     if (n < 0 && n != -EAGAIN)
         return (int)n;
@@ -132,6 +199,74 @@ static int hand_over(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now
     /* A short send means a full socket: asking again would only be told so. */
     sender->blocked = n < 0 || (uint64_t)n < g.bytes;
     return 0;
+}
+
+/* An error of splice(2) that says nothing about the connection. */
+static bool is_of_splicing(ssize_t error)
+{
+    return error == -EINVAL || error == -ENOSYS || error == -EOPNOTSUPP || error == -EPERM ||
+           error == -ENOMEM || error == -EFAULT || error == -EIO || error == -EBADF;
+}
+
+/* What lies in the pipe is still to be handed over: it is dropped there, and the rest of the
+ * payload is copied. */
+static void give_up_splicing(struct tcp_sender *sender, struct tcp_op *op, int error,
+                             uint64_t now_ns)
+{
+    tcp_splice_close(&sender->splice, sender->sys);
+    op->way = TCP_WAY_COPY;
+    op->window = 0;
+    tcp_send_mode_splice_failed(&sender->mode, error, now_ns);
+}
+
+/* A piece of a payload, through the pipe. 0, or the negative errno that ended the connection. */
+static int hand_over_spliced(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
+{
+    struct tcp_splice *splice = &sender->splice;
+    uint64_t rest = rest_of(op);
+    ssize_t n = 0;
+    bool more;
+
+    if (splice->waiting_bytes == 0) {
+        sender->send_calls++;
+        n = tcp_splice_fill(splice, sender->sys, op->payload + op->payload_bytes - rest, rest);
+    }
+    if (n >= 0) {
+        more = rest > splice->waiting_bytes || sender->current + 1 != sender->end;
+        sender->send_calls++;
+        n = tcp_splice_drain(splice, sender->sys, sender->fd, more);
+    }
+    if (n < 0 && n != -EAGAIN && !is_of_splicing(n))
+        return (int)n;
+    if (n < 0 && n != -EAGAIN)
+        give_up_splicing(sender, op, (int)-n, now_ns);
+    else if (n > 0)
+        account(sender, (uint64_t)n, false);
+    sender->blocked = n == -EAGAIN || (n > 0 && splice->waiting_bytes > 0);
+    return 0;
+}
+
+/* One piece. 0, or the negative errno that ended the connection. */
+static int hand_over(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)
+{
+    struct tcp_op *op = current_op(sender);
+    uint64_t before = sender->handed_bytes, began = 0;
+    uint8_t window = 0;
+    int rc;
+
+    if (op != NULL) {
+        choose(sender, op, now_ns);
+        window = op->window;
+        began = window > 0 ? sender->sys->cpu_ns(sender->sys->user) : 0;
+    }
+    if (op != NULL && op->way == TCP_WAY_SPLICE && op->handed_bytes >= TCP_FRAME_BYTES)
+        rc = hand_over_spliced(sender, op, now_ns);
+    else
+        rc = hand_over_gathered(sender, max_bytes, now_ns);
+    if (window > 0)
+        tcp_send_mode_cost(&sender->mode, window, sender->handed_bytes - before,
+                           sender->sys->cpu_ns(sender->sys->user) - began);
+    return rc;
 }
 
 int64_t tcp_sender_run(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)

@@ -16,9 +16,10 @@ static const struct option options[] = {
      .default_value = "auto",
      .choices = send_modes,
      .help =
-         "How large payloads are handed to the kernel. auto begins with zerocopy (MSG_ZEROCOPY) "
-         "and changes to copy where the kernel copies all the same; splice is not in this "
-         "version."},
+         "How large payloads are handed to the kernel: zerocopy (MSG_ZEROCOPY), splice (vmsplice "
+         "and splice through a pipe, also without a copy on loopback and veth), or copy. auto "
+         "begins with zerocopy, changes to the cheaper of splice and copy where the kernel copies "
+         "all the same, and probes again from time to time."},
     {.key = "tcp.zero_copy_send_limit",
      .type = OPTION_SIZE,
      .offset = AT(zero_copy_send_limit),

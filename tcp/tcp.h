@@ -73,7 +73,7 @@ enum tcp_link_state {
     TCP_LINK_ENDING,    /* what was accepted goes out, and the last frame */
     TCP_LINK_LINGERING, /* all is handed over; the peer is to close */
     TCP_LINK_UNPINNING, /* the peer has ended in order; the kernel still reads sources */
-    TCP_LINK_DRAINING,  /* reset; the kernel still reads sources */
+    TCP_LINK_DRAINING,  /* reset; the kernel, or the peer's, still reads sources */
     TCP_LINK_DOWN,
 };
 
@@ -109,6 +109,8 @@ struct tcp_link {
     bool ended_by_peer;     /* it said BYE */
     uint64_t unacked_bytes; /* while it ends: as of the last deadline */
     bool aborted;           /* the connection is reset */
+    bool peer_done;         /* it reports nothing any more that it has not reported yet */
+    uint64_t hold_ns;       /* spliced sources are not given back before; 0: not settled */
     enum tcp_frame_type last_type; /* the frame that ends this side's stream: REJECT or BYE */
     int end_status;
     char end_reason[EMBAR_DIAG_BYTES];
@@ -187,6 +189,10 @@ void tcp_link_lost(struct tcp_link *link, int error);
 
 /* The peer said its orderly BYE. */
 void tcp_link_bye(struct tcp_link *link);
+
+/* The peer has closed its side, was reset, or has said BYE: what it has not read yet it will drop.
+ */
+void tcp_link_peer_is_done(struct tcp_link *link);
 
 /* The peer has closed its side. */
 void tcp_link_closed_by_peer(struct tcp_link *link);

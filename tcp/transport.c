@@ -38,20 +38,11 @@ int tcp_transport_watch(struct tcp_transport *t, int fd, uint32_t events, void *
     return epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-static int check_settings(const struct tcp_settings *settings, struct embar_diag *diag)
-{
-    if (settings->send_mode == TCP_SEND_SPLICE)
-        return diag_fail(
-            diag, ENOTSUP,
-            "tcp.send_mode: splice is not in this version; use auto, zerocopy or copy");
-    return tcp_socket_try_settings(settings, diag);
-}
-
 static int transport_open(struct embar_transport *transport, const void *settings,
                           struct embar_transport_caps *caps, struct embar_diag *diag)
 {
     struct tcp_transport *t = transport_private(transport);
-    int rc = check_settings(settings, diag);
+    int rc = tcp_socket_try_settings(settings, diag);
 
     (void)caps;
     if (rc < 0)

@@ -57,6 +57,13 @@ static ssize_t give(void *user, int fd, struct msghdr *msg, int flags)
     return (ssize_t)taken;
 }
 
+static bool never_over(void *user, int fd)
+{
+    (void)user;
+    (void)fd;
+    return false;
+}
+
 static void mix(struct result *result, const void *data, size_t len)
 {
     const uint8_t *bytes = data;
@@ -66,9 +73,9 @@ static void mix(struct result *result, const void *data, size_t len)
     result->reports++;
 }
 
-static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes)
+static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes, bool spliced)
 {
-    uint32_t both[2] = {immediate, len_bytes};
+    uint32_t both[3] = {immediate, len_bytes, spliced};
 
     check(len_bytes > 0 && len_bytes <= WINDOW_BYTES);
     mix(user, both, sizeof(both));
@@ -110,7 +117,7 @@ static void receive_all(struct tcp_receiver *receiver, struct result *result)
 static void run(const uint8_t *data, size_t size, unsigned allowed, size_t piece,
                 struct result *result)
 {
-    const struct tcp_sys sys = {.recvmsg = give};
+    const struct tcp_sys sys = {.recvmsg = give, .is_over = never_over};
     struct tcp_receiver receiver;
 
     memset(result, 0, sizeof(*result));

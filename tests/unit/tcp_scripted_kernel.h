@@ -1,5 +1,6 @@
 /*
- * A sender whose kernel is scripted: short sends, full sockets, ENOBUFS, completions of any kind.
+ * A sender whose kernel is scripted: short sends, full sockets, ENOBUFS, completions of any kind,
+ * pipes that take little and hand on less.
  * What the tests of the sending half of a TCP lane share.
  */
 #ifndef TCP_SCRIPTED_KERNEL_H
@@ -46,6 +47,16 @@ static struct {
     unsigned queued, taken;
     uint16_t control_flags; /* of recvmsg, for a truncated message */
     int error;              /* SO_ERROR */
+    bool over;              /* the connection */
+    int pipe_size;          /* what a pipe holds, or why there is none */
+    unsigned pipes_open, pipes_opened;
+    const uint8_t *in_pipe; /* refers to the pages, as the kernel does */
+    size_t in_pipe_bytes;
+    ssize_t fills[ANSWERS], drains[ANSWERS]; /* as answers, of vmsplice and splice */
+    unsigned fill_count, fill_next, drain_count, drain_next;
+    bool drain_more[1024]; /* of each splice */
+    unsigned drain_calls;
+    uint64_t cpu_ns, cpu_step; /* processor time, and how much a look at it takes */
     unsigned error_asked;
     uint8_t wire[WIRE_BYTES];
     size_t wire_bytes;
@@ -111,7 +122,91 @@ static inline int fake_so_error(void *user, int fd)
     return error;
 }
 
-static const struct tcp_sys fake = {fake_sendmsg, fake_recvmsg, fake_so_error, NULL};
+static inline ssize_t fake_vmsplice(void *user, int pipe_fd, const void *data, size_t len)
+{
+    ssize_t room = kernel.pipe_size;
+
+    (void)user;
+    assert_int_equal(pipe_fd, 11);
+    assert_int_equal(kernel.in_pipe_bytes, 0);
+    assert_true(len > 0);
+    if (kernel.fill_next < kernel.fill_count)
+        room = kernel.fills[kernel.fill_next++];
+    if (room < 0)
+        return room;
+    kernel.in_pipe = data;
+    kernel.in_pipe_bytes = len < (size_t)room ? len : (size_t)room;
+    return (ssize_t)kernel.in_pipe_bytes;
+}
+
+static inline ssize_t fake_splice(void *user, int pipe_fd, int fd, size_t len, bool more)
+{
+    ssize_t room = kernel.room > 0 ? kernel.room : SSIZE_MAX;
+
+    (void)user;
+    assert_int_equal(pipe_fd, 10);
+    assert_int_equal(fd, 3);
+    assert_int_equal(len, kernel.in_pipe_bytes); /* the rest of the pipe, neither more nor less */
+    kernel.drain_more[kernel.drain_calls++ % 1024] = more;
+    if (kernel.drain_next < kernel.drain_count)
+        room = kernel.drains[kernel.drain_next++];
+    if (room < 0)
+        return room;
+    if (len > (size_t)room)
+        len = (size_t)room;
+    assert_true(kernel.wire_bytes + len <= WIRE_BYTES);
+    memcpy(kernel.wire + kernel.wire_bytes, kernel.in_pipe, len);
+    kernel.wire_bytes += len;
+    kernel.in_pipe += len;
+    kernel.in_pipe_bytes -= len;
+    return (ssize_t)len;
+}
+
+static inline int fake_pipe_open(void *user, int fds[2], uint32_t want_bytes)
+{
+    (void)user;
+    if (kernel.pipe_size < 0)
+        return kernel.pipe_size;
+    assert_int_equal(want_bytes, TCP_PIPE_BYTES);
+    fds[0] = 10;
+    fds[1] = 11;
+    kernel.pipes_open++;
+    kernel.pipes_opened++;
+    return kernel.pipe_size;
+}
+
+static inline void fake_pipe_close(void *user, const int fds[2])
+{
+    (void)user;
+    assert_true(fds[0] == 10 && fds[1] == 11);
+    kernel.pipes_open--;
+    kernel.in_pipe_bytes = 0;
+}
+
+static inline bool fake_is_over(void *user, int fd)
+{
+    (void)user;
+    assert_int_equal(fd, 3);
+    return kernel.over;
+}
+
+static inline uint64_t fake_cpu_ns(void *user)
+{
+    (void)user;
+    return kernel.cpu_ns += kernel.cpu_step;
+}
+
+static const struct tcp_sys fake = {
+    .sendmsg = fake_sendmsg,
+    .recvmsg = fake_recvmsg,
+    .so_error = fake_so_error,
+    .vmsplice = fake_vmsplice,
+    .splice = fake_splice,
+    .pipe_open = fake_pipe_open,
+    .pipe_close = fake_pipe_close,
+    .is_over = fake_is_over,
+    .cpu_ns = fake_cpu_ns,
+};
 
 static inline void answer(ssize_t what)
 {
@@ -149,6 +244,7 @@ static inline int start(void **state)
 {
     (void)state;
     memset(&kernel, 0, sizeof(kernel));
+    kernel.pipe_size = TCP_PIPE_BYTES;
     over.count = 0;
     expected_bytes = 0;
     for (size_t i = 0; i < sizeof(source); i++)
@@ -160,7 +256,7 @@ static inline int stop(void **state)
 {
     (void)state;
     tcp_sender_destroy(&sender);
-    return 0;
+    return kernel.pipes_open == 0 ? 0 : -1;
 }
 
 static inline int start_copying(void **state)
@@ -169,6 +265,14 @@ static inline int start_copying(void **state)
     if (start(state) < 0)
         return -1;
     tcp_send_mode_init(&sender.mode, TCP_SEND_COPY, LIMIT);
+    return 0;
+}
+
+static inline int start_splicing(void **state)
+{
+    if (start(state) < 0)
+        return -1;
+    tcp_send_mode_init(&sender.mode, TCP_SEND_SPLICE, LIMIT);
     return 0;
 }
 
@@ -184,6 +288,8 @@ static inline int post_write(uint64_t token, uint32_t len)
     struct tcp_frame frame = {.type = TCP_FRAME_WRITE, .key = 9, .offset = token, .len_bytes = len};
     int rc = tcp_sender_write(&sender, &frame, source + token % 1000, token);
 
+    if (sender.mode.way == TCP_WAY_SPLICE && len >= LIMIT)
+        frame.flags = TCP_FLAG_SPLICED;
     if (rc == 0)
         expect(&frame, source + token % 1000);
     return rc;
@@ -230,7 +336,8 @@ static inline bool was_zerocopy(unsigned call)
     return (kernel.flags[call] & MSG_ZEROCOPY) != 0;
 }
 
-#define TEST(name)         cmocka_unit_test_setup_teardown(name, start, stop)
-#define COPYING_TEST(name) cmocka_unit_test_setup_teardown(name, start_copying, stop)
+#define TEST(name)          cmocka_unit_test_setup_teardown(name, start, stop)
+#define SPLICING_TEST(name) cmocka_unit_test_setup_teardown(name, start_splicing, stop)
+#define COPYING_TEST(name)  cmocka_unit_test_setup_teardown(name, start_copying, stop)
 
 #endif

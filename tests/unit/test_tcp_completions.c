@@ -255,7 +255,7 @@ static void test_full_window_of_completions_copies_instead_of_waiting(void **sta
     assert_int_equal(over.count, 250);
 }
 
-static void test_auto_changes_to_copy_between_writes_and_never_within_one(void **state)
+static void test_auto_changes_to_splice_between_writes_and_never_within_one(void **state)
 {
     (void)state;
     tcp_send_mode_init(&sender.mode, TCP_SEND_AUTO, LIMIT);
@@ -267,12 +267,13 @@ static void test_auto_changes_to_copy_between_writes_and_never_within_one(void *
     run();
     report(0, TCP_SEND_WINDOW - 1, true);
     take_completions();
-    assert_string_equal(tcp_send_mode_name(&sender.mode), "copy");
+    assert_string_equal(tcp_send_mode_name(&sender.mode), "splice");
     run_as_writable(); /* the rest of the write that has begun */
     assert_true(was_zerocopy(kernel.calls - 1));
     post_write(100, BIG);
     run();
     assert_false(was_zerocopy(kernel.calls - 1));
+    assert_int_equal(kernel.drain_calls, 1);
     assert_wire();
 }
 
@@ -294,7 +295,7 @@ int main(void)
         TEST(test_enobufs_in_the_middle_of_a_write_keeps_it_until_its_pages_are_free),
         TEST(test_full_socket_after_enobufs_is_no_error),
         TEST(test_full_window_of_completions_copies_instead_of_waiting),
-        TEST(test_auto_changes_to_copy_between_writes_and_never_within_one),
+        TEST(test_auto_changes_to_splice_between_writes_and_never_within_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

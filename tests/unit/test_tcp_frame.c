@@ -76,7 +76,32 @@ static void test_frame_of_an_unknown_type_is_refused(void **state)
         tcp_frame_pack(&frame, bytes);
         bytes[3] = (uint8_t)type;
         assert_int_equal(tcp_frame_unpack(bytes, &back, NULL),
-                         type >= 1 && type <= 6 ? 0 : -EPROTO);
+                         type >= 1 && type <= 7 ? 0 : -EPROTO);
+    }
+}
+
+static void test_only_a_write_may_say_that_it_was_spliced(void **state)
+{
+    struct tcp_frame frame = a_write(0, 1), back;
+    uint8_t bytes[TCP_FRAME_BYTES];
+
+    (void)state;
+    for (unsigned type = TCP_FRAME_REQUEST; type <= TCP_FRAME_PLACED; type++) {
+        frame.type = (enum tcp_frame_type)type;
+        frame.flags = 0;
+        tcp_frame_pack(&frame, bytes);
+        assert_int_equal(tcp_frame_unpack(bytes, &back, NULL), 0);
+        assert_int_equal(back.flags, 0);
+        tcp_frame_set_flags(bytes, TCP_FLAG_SPLICED);
+        assert_int_equal(tcp_frame_unpack(bytes, &back, NULL),
+                         type == TCP_FRAME_WRITE ? 0 : -EPROTO);
+    }
+    assert_int_equal(bytes[4], 1);
+    for (unsigned flags = 2; flags < 0x10000; flags <<= 1) {
+        frame = a_write(0, 1);
+        frame.flags = (uint16_t)flags;
+        tcp_frame_pack(&frame, bytes);
+        assert_int_equal(tcp_frame_unpack(bytes, &back, NULL), -EPROTO);
     }
 }
 
@@ -89,10 +114,11 @@ static void test_frame_is_refused_in_a_state_that_does_not_allow_its_type(void *
         {.type = TCP_FRAME_WRITE, .key = 77, .len_bytes = 1},
         {.type = TCP_FRAME_SEND, .len_bytes = TCP_MAX_SEND_BYTES},
         {.type = TCP_FRAME_BYE, .immediate = TCP_BYE_REFUSED},
+        {.type = TCP_FRAME_PLACED, .offset = UINT64_MAX},
     };
 
     (void)state;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
         unsigned own = TCP_FRAME_BIT(frames[i].type);
 
         assert_int_equal(tcp_frame_check(&frames[i], own, &window, NULL), 0);
@@ -156,6 +182,7 @@ static void test_lengths_out_of_bounds_are_refused(void **state)
         {.type = TCP_FRAME_REJECT, .len_bytes = 256},
         {.type = TCP_FRAME_BYE, .len_bytes = 256},
         {.type = TCP_FRAME_ACCEPT, .len_bytes = 1},
+        {.type = TCP_FRAME_PLACED, .offset = 1, .len_bytes = 1},
         {.type = TCP_FRAME_REQUEST, .offset = UINT64_C(1) << 32, .len_bytes = 1},
     };
 
@@ -172,6 +199,8 @@ static void test_fields_that_a_type_does_not_use_must_be_zero(void **state)
         {.type = TCP_FRAME_SEND, .len_bytes = 1, .immediate = 1},
         {.type = TCP_FRAME_BYE, .immediate = 2},
         {.type = TCP_FRAME_ACCEPT, .key = 1},
+        {.type = TCP_FRAME_PLACED, .offset = 1, .key = 1},
+        {.type = TCP_FRAME_PLACED, .offset = 1, .immediate = 1},
         {.type = TCP_FRAME_REQUEST, .offset = UINT64_C(1) << 32, .immediate = 1},
     };
 
@@ -196,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_frame_lies_on_the_wire_as_documented),
         cmocka_unit_test(test_frame_with_any_altered_byte_of_its_preamble_is_refused),
         cmocka_unit_test(test_frame_of_an_unknown_type_is_refused),
+        cmocka_unit_test(test_only_a_write_may_say_that_it_was_spliced),
         cmocka_unit_test(test_frame_is_refused_in_a_state_that_does_not_allow_its_type),
         cmocka_unit_test(test_write_within_the_window_passes_up_to_its_last_byte),
         cmocka_unit_test(test_write_that_leaves_the_window_by_one_byte_is_refused),

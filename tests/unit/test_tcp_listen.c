@@ -416,15 +416,6 @@ static int try_setting(const char *setting, struct embar_diag *diag)
     return rc;
 }
 
-static void test_splice_is_answered_with_what_there_is(void **state)
-{
-    struct embar_diag diag = {0};
-
-    (void)state;
-    assert_int_equal(try_setting("tcp.send_mode=splice", &diag), -ENOTSUP);
-    assert_non_null(strstr(diag.text, "zerocopy"));
-}
-
 static void test_unknown_congestion_control_is_refused_at_open(void **state)
 {
     struct embar_diag diag = {0};
@@ -454,7 +445,6 @@ int main(void)
         cmocka_unit_test(test_listener_without_a_host_serves_both_families),
         cmocka_unit_test(test_listener_on_an_address_serves_its_family_only),
         cmocka_unit_test(test_port_in_use_is_an_error_with_the_address),
-        cmocka_unit_test(test_splice_is_answered_with_what_there_is),
         cmocka_unit_test(test_unknown_congestion_control_is_refused_at_open),
         cmocka_unit_test(test_connection_to_itself_is_nobody_listening), /* leaves this network */
     };

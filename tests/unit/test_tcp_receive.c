@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,8 @@ static struct {
     size_t asked_first; /* of the first iovec of the last call */
     bool closed;        /* after the stream: 0 instead of EAGAIN */
     int error;          /* after the stream: this instead */
+    bool over;          /* the connection has been reset, whatever can still be read */
+    unsigned over_asked;
 } kernel;
 
 static uint8_t guarded[GUARD_BYTES + MEMORY_BYTES + GUARD_BYTES];
@@ -39,7 +42,7 @@ static uint8_t model[MEMORY_BYTES];
 static struct tcp_receiver receiver;
 
 static struct {
-    unsigned arrivals, messages, controls;
+    unsigned arrivals, messages, controls, spliced;
     uint32_t last_immediate, last_len;
     char last_message[TCP_MAX_SEND_BYTES + 1];
     enum tcp_frame_type last_type;
@@ -74,11 +77,28 @@ static ssize_t fake_recvmsg(void *user, int fd, struct msghdr *msg, int flags)
     return (ssize_t)taken;
 }
 
-static const struct tcp_sys fake = {.recvmsg = fake_recvmsg};
-
-static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes)
+static bool fake_is_over(void *user, int fd)
 {
     (void)user;
+    assert_int_equal(fd, 4);
+    kernel.over_asked++;
+    return kernel.over;
+}
+
+static int fake_so_error(void *user, int fd)
+{
+    (void)user;
+    (void)fd;
+    return kernel.error;
+}
+
+static const struct tcp_sys fake = {
+    .recvmsg = fake_recvmsg, .is_over = fake_is_over, .so_error = fake_so_error};
+
+static void on_arrival(void *user, uint32_t immediate, uint32_t len_bytes, bool spliced)
+{
+    (void)user;
+    seen.spliced += spliced;
     seen.arrivals++;
     seen.last_immediate = immediate;
     seen.last_len = len_bytes;
@@ -144,10 +164,11 @@ static void add_frame(const struct tcp_frame *frame, const void *payload)
     add_bytes(payload, frame->len_bytes);
 }
 
-static void add_write(uint32_t offset, uint32_t len, uint32_t immediate)
+static void add_flagged(uint32_t offset, uint32_t len, uint32_t immediate, uint16_t flags)
 {
     static uint8_t payload[MEMORY_BYTES];
     struct tcp_frame frame = {.type = TCP_FRAME_WRITE,
+                              .flags = flags,
                               .key = 42,
                               .offset = offset,
                               .immediate = immediate,
@@ -157,6 +178,11 @@ static void add_write(uint32_t offset, uint32_t len, uint32_t immediate)
         payload[i] = (uint8_t)(i * 7 + immediate);
     add_frame(&frame, payload);
     memcpy(model + offset, payload, len);
+}
+
+static void add_write(uint32_t offset, uint32_t len, uint32_t immediate)
+{
+    add_flagged(offset, len, immediate, 0);
 }
 
 static void add_send(const char *text)
@@ -424,6 +450,63 @@ static void test_discarding_reads_all_and_reports_nothing(void **state)
     assert_int_equal(seen.arrivals + seen.messages, 0);
 }
 
+static void test_spliced_write_is_reported_as_such_while_the_connection_lives(void **state)
+{
+    (void)state;
+    add_flagged(0, 100, 1, TCP_FLAG_SPLICED); /* comes as a whole with its header */
+    add_flagged(200, 60000, 2, TCP_FLAG_SPLICED);
+    add_write(70000, 60000, 3);
+    assert_int_equal(run(), 0);
+    assert_int_equal(seen.arrivals, 3);
+    assert_int_equal(seen.spliced, 2);
+    assert_int_equal(kernel.over_asked, 2);
+    assert_memory();
+}
+
+static void test_spliced_write_read_after_a_reset_is_not_reported(void **state)
+{
+    (void)state;
+    for (uint32_t len = 100; len <= 100000; len *= 10) {
+        kernel.len = kernel.pos = 0;
+        kernel.over = false;
+        seen.arrivals = 0;
+        receiver.ahead_first = receiver.ahead_end = receiver.left = 0;
+        add_write(0, 1000, 1); /* was copied: nobody can rewrite it */
+        add_flagged(0, len, 1, TCP_FLAG_SPLICED);
+        kernel.len -= len / 2;
+        assert_int_equal(run(), 0);
+        kernel.len += len / 2;
+        kernel.over = true;
+        kernel.error = ECONNRESET;
+        assert_int_equal(run(), -ECONNRESET);
+        assert_int_equal(seen.arrivals, 1);
+    }
+}
+
+static void test_error_that_ended_the_connection_is_passed_on_for_a_spliced_write(void **state)
+{
+    (void)state;
+    add_flagged(0, 60000, 1, TCP_FLAG_SPLICED);
+    kernel.over = true;
+    kernel.error = ETIMEDOUT;
+    assert_int_equal(run(), -ETIMEDOUT);
+    assert_int_equal(seen.arrivals, 0);
+}
+
+static void test_placed_frame_is_handed_to_the_link(void **state)
+{
+    const struct tcp_frame placed = {.type = TCP_FRAME_PLACED, .offset = 3};
+
+    (void)state;
+    receiver.allowed |= TCP_FRAME_BIT(TCP_FRAME_PLACED);
+    add_frame(&placed, "");
+    add_send("behind it");
+    assert_int_equal(run(), 0);
+    assert_int_equal(seen.controls, 1);
+    assert_int_equal(seen.last_type, TCP_FRAME_PLACED);
+    assert_int_equal(seen.messages, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -447,6 +530,10 @@ int main(void)
         TEST(test_turn_stops_after_its_bytes_and_more_says_so),
         TEST(test_nothing_is_handled_after_the_frame_that_ends_the_link),
         TEST(test_discarding_reads_all_and_reports_nothing),
+        TEST(test_spliced_write_is_reported_as_such_while_the_connection_lives),
+        TEST(test_spliced_write_read_after_a_reset_is_not_reported),
+        TEST(test_error_that_ended_the_connection_is_passed_on_for_a_spliced_write),
+        TEST(test_placed_frame_is_handed_to_the_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
