@@ -18,15 +18,15 @@
 #define BATCH_FLAG_CHECKED 0x01
 #define BATCH_CHECKSUM_AT  60
 
-static uint32_t batch_checksum(const void *slot, size_t payload_bytes)
+static uint32_t batch_checksum(const void *packed, const void *payload, size_t payload_bytes)
 {
-    uint32_t crc = crc32c(0, slot, BATCH_CHECKSUM_AT);
-    return crc32c(crc, (const uint8_t *)slot + BATCH_HEADER_BYTES, payload_bytes);
+    uint32_t crc = crc32c(0, packed, BATCH_CHECKSUM_AT);
+    return crc32c(crc, payload, payload_bytes);
 }
 
-void batch_seal(void *slot, const struct batch_header *header)
+void batch_pack(void *packed, const void *payload, const struct batch_header *header)
 {
-    struct wire_writer w = wire_writer(slot, BATCH_HEADER_BYTES);
+    struct wire_writer w = wire_writer(packed, BATCH_HEADER_BYTES);
 
     wire_put_u32(&w, BATCH_MAGIC);
     wire_put_u8(&w, BATCH_VERSION);
@@ -40,7 +40,12 @@ void batch_seal(void *slot, const struct batch_header *header)
     wire_put_u32(&w, header->payload_bytes);
     wire_put_u64(&w, 0);
     wire_put_u32(&w, 0);
-    wire_put_u32(&w, header->checked ? batch_checksum(slot, header->payload_bytes) : 0);
+    wire_put_u32(&w, header->checked ? batch_checksum(packed, payload, header->payload_bytes) : 0);
+}
+
+void batch_seal(void *slot, const struct batch_header *header)
+{
+    batch_pack(slot, (const uint8_t *)slot + BATCH_HEADER_BYTES, header);
 }
 
 int batch_open(const void *slot, size_t len_bytes, struct batch_header *header,
@@ -90,7 +95,8 @@ bool batch_intact(const void *slot, const struct batch_header *header)
     if (!header->checked)
         return true;
     r.pos = BATCH_CHECKSUM_AT;
-    return wire_get_u32(&r) == batch_checksum(slot, header->payload_bytes);
+    return wire_get_u32(&r) ==
+           batch_checksum(slot, (const uint8_t *)slot + BATCH_HEADER_BYTES, header->payload_bytes);
 }
 
 int embar_iter_next(struct embar_iter *iter, const void **data, size_t *len_bytes)

@@ -24,8 +24,12 @@ struct batch_header {
     bool checked; /* the checksum is there */
 };
 
-/* Writes the header in front of the payload that lies in the slot already, checksum included when
- * `header->checked`: CRC32C over the header's first 60 bytes and the payload. */
+/* Packs the header of a payload into BATCH_HEADER_BYTES, which need not lie in front of it.
+ * Checksum included when `header->checked`: CRC32C over the header's first 60 bytes and the
+ * payload. */
+void batch_pack(void *packed, const void *payload, const struct batch_header *header);
+
+/* The same in front of the payload that lies in the slot already. */
 void batch_seal(void *slot, const struct batch_header *header);
 
 /*

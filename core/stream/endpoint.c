@@ -97,7 +97,9 @@ static void conn_remove(struct conn *conn)
     while (*at != conn)
         at = &(*at)->next;
     *at = conn->next;
-    embar_link_close(conn->link);
+    embar_link_set_user(conn->link, NULL);
+    if (!conn->kept)
+        embar_link_close(conn->link);
     free(conn);
 }
 

@@ -26,6 +26,7 @@ void publisher_fail(struct embar_publisher *p, int error, const char *fmt, ...)
     vsnprintf(p->failure.text, sizeof p->failure.text, fmt, args);
     va_end(args);
     p->room = 0; /* the next publish takes the slow path and finds the failure */
+    room_back(p);
     log_error("%s", p->failure.text);
 }
 
@@ -108,6 +109,7 @@ int embar_flush(struct embar_publisher *p, enum embar_level level, int timeout_m
 {
     if ((unsigned)level >= LEVELS)
         return -EINVAL;
+    room_back(p);
     if (p->messages > 0)
         publisher_close_batch(p);
     return wait_for(p, has_reached, (int)level, timeout_ms);
@@ -132,6 +134,7 @@ int embar_publisher_finish(struct embar_publisher *p, int timeout_ms)
     if (p->messages > 0)
         publisher_close_batch(p);
     p->finishing = true;
+    room_back(p);
     p->room = 0;
     rc = wait_for(p, is_finished, 0, timeout_ms);
     if (rc < 0)
@@ -252,6 +255,7 @@ void embar_publisher_close(struct embar_publisher *p)
 
     if (!p)
         return;
+    room_back(p);
     for (peer = p->peers; peer; peer = peer->next)
         if (peer->conn) {
             endpoint_send(peer->conn, &leave);
@@ -285,6 +289,7 @@ void embar_publisher_stats(const struct embar_publisher *p, struct embar_stats *
             stats->credit_stall_ns += p->endpoint.now_ns - peer->stall_since_ns;
     }
     link_count_all(stats, &p->endpoint);
+    in_place_why(p, stats);
     histogram_latency(&p->latency, stats);
     stream_buffer_count(&p->buffer, stats);
 }

@@ -5,6 +5,7 @@
  *
  *   publisher.c         the public calls
  *   publisher_batch.c   building and closing batches
+ *   publisher_in_place.c  building them in the only subscriber's buffer, and moving them out of it
  *   publisher_peer.c    subscribers joining, what they say
  *   publisher_pump.c    writing to them as their credits allow
  *   publisher_level.c   what has reached which level, freeing slots, slow subscribers
@@ -16,10 +17,13 @@
 
 #include "common/histogram.h"
 #include "common/slot_pool.h"
+#include "stream/batch.h"
 #include "stream/endpoint.h"
 #include "stream/stream_buffer.h"
 
 #define LEVELS 3
+
+struct peer;
 
 /* A closed batch. Its place in the ring outlives its slot, so that what is consumed later than
  * freed still has its size and time. */
@@ -27,15 +31,18 @@ struct record {
     uint64_t closed_ns;
     uint64_t bytes_through;    /* message bytes published up to and with this batch */
     uint64_t messages_through; /* the same in messages */
-    uint32_t slot;
+    uint32_t slot;             /* of the publisher's buffer */
     uint32_t len_bytes;
+    struct peer *in_place; /* whose buffer its bytes lie in, and in which slot; NULL: in `slot` */
+    uint32_t remote_slot;
 };
 
 /* A slot of the publisher's buffer. It is free when no peer needs its batch any more and no write
  * of it is in flight; a write may last longer than the need (a policy, a peer that is lost). */
 struct source {
-    uint64_t sequence; /* of the batch that was closed in it last */
-    uint32_t writes;   /* in flight */
+    uint64_t sequence;                  /* of the batch that was closed in it last */
+    uint32_t writes;                    /* in flight */
+    uint8_t header[BATCH_HEADER_BYTES]; /* of that batch, out of reach of any subscriber */
 };
 
 enum peer_state {
@@ -56,6 +63,8 @@ struct peer {
     unsigned transport; /* that its latest link was up over */
     struct embar_key key;
     uint64_t slot_bytes;
+    uint8_t *mapped;         /* its buffer, for as long as its link; NULL: not mapped */
+    char unmapped_why[160];  /* "": it is, or its transport cannot */
     struct slot_pool remote; /* its slots, as far as we may write them */
     uint64_t start_bytes;    /* published before it joined */
     uint64_t next_seq;       /* to be written next */
@@ -78,6 +87,24 @@ struct peer {
     char name[ADDRESS_BYTES];
 };
 
+/* Of embar_reserve. */
+enum room_state {
+    ROOM_NONE = 0,
+    ROOM_HERE,  /* at the cursor */
+    ROOM_MOVED, /* its batch was moved meanwhile: see struct room_away */
+};
+
+/* Room in a subscriber's buffer that the caller still builds in. */
+struct room_away {
+    uint8_t *data;
+    size_t left;             /* of the open batch */
+    struct peer *peer;       /* NULL: gone */
+    uint32_t slot;           /* of the peer's, */
+    bool slot_taken;         /* taken so that nothing else is written there */
+    bool link_kept;          /* the link is over: room_back closes it */
+    struct embar_link *link; /* that maps it; borrowed from its conn until then */
+};
+
 struct embar_publisher {
     /* The open batch; first because every publish touches it. */
     uint8_t *cursor; /* where the next message header goes */
@@ -87,8 +114,16 @@ struct embar_publisher {
     uint8_t *slot_addr; /* NULL: no batch is open */
     uint32_t slot;
     size_t reserved; /* of embar_reserve */
-    bool reserving;
+    enum room_state reserving;
     uint64_t opened_ns;
+
+    struct {
+        struct peer *peer; /* in whose buffer the open batch lies; NULL: in `slot` */
+        uint32_t slot;     /* of it */
+    } in_place;
+    struct room_away away;
+    uint64_t in_place_batches;
+    bool may_map; /* a subscriber's buffer was mapped once */
 
     struct endpoint endpoint;
     struct stream_options options; /* owned copy */
@@ -123,12 +158,32 @@ bool publisher_linger_due(const struct embar_publisher *publisher);
 uint64_t publisher_batch_deadline(const struct embar_publisher *publisher); /* linger, refusal */
 bool publisher_has_room(const struct embar_publisher *publisher); /* a batch could be opened */
 
+/* publisher_in_place.c */
+void in_place_map(struct embar_publisher *publisher, struct peer *peer); /* it is up */
+/* The only subscriber that counts, if it is up and mapped; else NULL. */
+struct peer *in_place_peer(const struct embar_publisher *publisher);
+/* Whether the next batch can be built there now. */
+bool in_place_ready(const struct embar_publisher *publisher, const struct peer *peer);
+/* Where the batch that is being opened lies: there, if that is possible, else in its own slot. */
+uint8_t *in_place_open(struct embar_publisher *publisher);
+void in_place_move_open(struct embar_publisher *publisher);
+void in_place_leave(struct embar_publisher *publisher, struct peer *peer); /* its link ends */
+/* Gives the slots of batches back that will not be written to it. */
+void in_place_drop(struct embar_publisher *publisher, struct peer *peer);
+void in_place_why(const struct embar_publisher *publisher, struct embar_stats *stats);
+void room_granted(struct embar_publisher *publisher, struct peer *peer); /* it has a new pool */
+void room_forget_peer(struct embar_publisher *publisher, const struct peer *peer);
+void room_keep_link(struct embar_publisher *publisher, struct conn *conn); /* it is down */
+void room_back(struct embar_publisher *publisher); /* nothing is being built any more */
+void room_bring(struct embar_publisher *publisher, size_t len_bytes); /* where it belongs */
+
 /* publisher_peer.c */
 extern const struct endpoint_role publisher_role;
 void peer_lost(struct embar_publisher *publisher, struct peer *peer, const char *why);
 
 /* publisher_pump.c */
 void publisher_pump(struct embar_publisher *publisher);
+bool peer_has_credit(const struct embar_publisher *publisher, const struct peer *peer);
 void peer_stall(struct embar_publisher *publisher, struct peer *peer, bool stalled);
 void publisher_check_peers(struct embar_publisher *publisher);
 uint64_t publisher_peers_deadline(const struct embar_publisher *publisher);
@@ -143,6 +198,7 @@ void publisher_advance(struct embar_publisher *publisher);
 void publisher_write_over(struct embar_publisher *publisher, uint32_t slot);
 void publisher_slow(struct embar_publisher *publisher); /* no slot is free: apply the policy */
 uint64_t publisher_slow_deadline(const struct embar_publisher *publisher);
+uint64_t peer_needs(const struct embar_publisher *publisher, const struct peer *peer);
 bool peer_counts(const struct peer *peer);                         /* it still takes part */
 bool publisher_has_peers(const struct embar_publisher *publisher); /* that count */
 

@@ -25,8 +25,12 @@ static void check_next(struct embar_publisher *p)
 /* Until when a subscriber whose credits flow, but who lags behind, is to be waited for. */
 static uint64_t backlog_until(const struct embar_publisher *p)
 {
+    const struct peer *only = in_place_peer(p);
     uint64_t until = 0;
 
+    /* A credit is the room to build in. Back from a stall, what waits goes out first. */
+    if (only)
+        return in_place_ready(p, only) ? 0 : only->credit_ns + STALL_NS;
     for (const struct peer *peer = p->peers; peer; peer = peer->next)
         if (peer->state == PEER_UP && p->next_seq - peer->next_seq >= BACKLOG_BATCHES &&
             peer->credit_ns + STALL_NS > until)
@@ -40,6 +44,15 @@ bool publisher_has_room(const struct embar_publisher *p)
            p->endpoint.now_ns >= backlog_until(p);
 }
 
+/* A batch is opened: whoever had no credit for it, and nothing else to wait for, has one. */
+static void end_stalls(struct embar_publisher *p)
+{
+    for (struct peer *peer = p->peers; peer; peer = peer->next)
+        if (peer->next_seq == p->next_seq)
+            peer_stall(p, peer, false);
+    p->refused = false;
+}
+
 static int open_batch(struct embar_publisher *p)
 {
     if (!publisher_has_room(p)) {
@@ -51,9 +64,10 @@ static int open_batch(struct embar_publisher *p)
             return -EAGAIN;
     }
     slot_pool_get(&p->slots, &p->slot);
-    p->refused = false;
+    if (p->refused)
+        end_stalls(p);
     p->blocked_since_ns = 0;
-    p->slot_addr = p->buffer.addr + (size_t)p->slot * p->options.batch_size;
+    p->slot_addr = in_place_open(p);
     p->cursor = p->slot_addr + BATCH_HEADER_BYTES;
     p->room = p->options.batch_size - BATCH_HEADER_BYTES;
     p->messages = 0;
@@ -72,6 +86,7 @@ uint64_t publisher_open_bytes(const struct embar_publisher *p)
 void publisher_close_batch(struct embar_publisher *p)
 {
     struct record *record = &p->ring[p->next_seq & p->ring_mask];
+    struct source *source = &p->sources[p->slot];
     struct batch_header header = {
         .session = p->endpoint.instance,
         .sequence = p->next_seq,
@@ -82,7 +97,10 @@ void publisher_close_batch(struct embar_publisher *p)
         .checked = p->options.checksum == CHECKSUM_CRC32C,
     };
 
-    batch_seal(p->slot_addr, &header);
+    if (p->reserving)
+        room_back(p);
+    batch_pack(source->header, p->slot_addr + BATCH_HEADER_BYTES, &header);
+    memcpy(p->slot_addr, source->header, BATCH_HEADER_BYTES);
     p->total_bytes += publisher_open_bytes(p);
     p->total_messages += p->messages;
     *record = (struct record){
@@ -91,15 +109,18 @@ void publisher_close_batch(struct embar_publisher *p)
         .messages_through = p->total_messages,
         .slot = p->slot,
         .len_bytes = BATCH_HEADER_BYTES + header.payload_bytes,
+        .in_place = p->in_place.peer,
+        .remote_slot = p->in_place.slot,
     };
-    p->sources[p->slot].sequence = p->next_seq;
+    p->in_place_batches += p->in_place.peer != NULL;
+    p->in_place.peer = NULL;
+    source->sequence = p->next_seq;
     p->stats.batches++;
     p->next_seq++;
     p->slot_addr = NULL;
     p->cursor = NULL;
     p->room = 0;
     p->messages = 0;
-    p->reserving = false;
     publisher_pump(p);
 }
 
@@ -141,6 +162,8 @@ int publisher_room(struct embar_publisher *p, size_t len_bytes)
 {
     if (len_bytes > embar_publisher_max_message(p))
         return -EMSGSIZE;
+    if (p->reserving)
+        room_back(p);
     if (p->slot_addr && p->room >= len_bytes + MESSAGE_HEADER_BYTES)
         return 0;
     if (p->failure.error)
@@ -192,18 +215,19 @@ int embar_publish(struct embar_publisher *p, const void *data, size_t len_bytes)
     }
     if (len_bytes > 0)
         memcpy(p->cursor + MESSAGE_HEADER_BYTES, data, len_bytes);
-    p->reserving = false;
+    p->reserving = ROOM_NONE; /* a room that has moved is taken back by publisher_room */
     append(p, len_bytes);
     return 0;
 }
 
 int embar_reserve(struct embar_publisher *p, size_t len_bytes, void **data)
 {
-    int rc = publisher_room(p, len_bytes);
-
-    if (rc < 0)
-        return rc;
-    p->reserving = true;
+    if (p->room < MESSAGE_HEADER_BYTES || len_bytes > p->room - MESSAGE_HEADER_BYTES) {
+        int rc = publisher_room(p, len_bytes);
+        if (rc < 0)
+            return rc;
+    }
+    p->reserving = ROOM_HERE;
     p->reserved = len_bytes;
     *data = p->cursor + MESSAGE_HEADER_BYTES;
     return 0;
@@ -211,9 +235,14 @@ int embar_reserve(struct embar_publisher *p, size_t len_bytes, void **data)
 
 int embar_commit(struct embar_publisher *p, size_t len_bytes)
 {
-    if (!p->reserving || len_bytes > p->reserved)
-        return -EINVAL;
-    p->reserving = false;
+    if (p->reserving != ROOM_HERE || len_bytes > p->reserved) {
+        if (p->failure.error)
+            return -p->failure.error;
+        if (p->reserving == ROOM_NONE || len_bytes > p->reserved)
+            return -EINVAL;
+        room_bring(p, len_bytes);
+    }
+    p->reserving = ROOM_NONE;
     append(p, len_bytes);
     return 0;
 }

@@ -67,7 +67,7 @@ static uint64_t least_level(const struct embar_publisher *p, enum embar_level le
 }
 
 /* The peer needs no batch before it any more, by the ack level or because policy let it go. */
-static uint64_t peer_needs(const struct embar_publisher *p, const struct peer *peer)
+uint64_t peer_needs(const struct embar_publisher *p, const struct peer *peer)
 {
     uint64_t at = peer_level(peer, (enum embar_level)p->options.ack);
 
@@ -164,6 +164,7 @@ static void drop_for(struct embar_publisher *p, struct peer *peer)
     peer->released_next = p->next_seq;
     if (peer->next_seq == p->next_seq)
         return;
+    in_place_drop(p, peer);
     if (peer->state == PEER_UP) {
         if (gap->from_sequence == gap->to_sequence) {
             gap->from_sequence = peer->next_seq;

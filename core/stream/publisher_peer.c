@@ -65,6 +65,7 @@ static void go_back(struct peer *peer, uint64_t sequence)
 /* Its link is over, or has a successor: what had not arrived is due again. */
 static void detach(struct embar_publisher *p, struct peer *peer)
 {
+    in_place_leave(p, peer);
     peer->conn = NULL;
     peer->writes = 0;
     peer->gap_due.from_sequence = peer->gap_due.to_sequence; /* START will say it */
@@ -218,6 +219,10 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
         return diag_fail(diag, ENOMEM, "out of memory for %u slots", grant->slots);
     peer->key = grant->key;
     peer->slot_bytes = grant->slot_bytes;
+    room_granted(p, peer);
+    in_place_map(p, peer);
+    if (p->in_place.peer && !again)
+        in_place_move_open(p); /* two need it now */
     peer->finish_sent = peer->slow = false;
     peer->state = PEER_UP;
     target_joined(peer->conn);
@@ -272,6 +277,7 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
 static void part(struct embar_publisher *p, struct peer *peer)
 {
     peer_stall(p, peer, false);
+    in_place_leave(p, peer);
     if (peer->target)
         target_finished(peer->target, true);
     if (!peer->conn)
@@ -367,15 +373,9 @@ void peer_lost(struct embar_publisher *p, struct peer *peer, const char *why)
     publisher_check_peers(p);
 }
 
-static void publisher_down(void *self, struct conn *conn, int status, const char *reason)
+static void link_lost(struct embar_publisher *p, struct peer *peer, const struct conn *conn,
+                      const char *reason)
 {
-    struct embar_publisher *p = self;
-    struct peer *peer = conn->peer;
-
-    (void)status;
-    link_count_add(&p->stats, conn->link);
-    if (!peer)
-        return;
     detach(p, peer);
     if (!endpoint_may_retry(conn->ended)) {
         peer_lost(p, peer, reason);
@@ -386,6 +386,17 @@ static void publisher_down(void *self, struct conn *conn, int status, const char
         peer->deadline_ns = peer->return_by_ns;
         publisher_advance(p);
     }
+}
+
+static void publisher_down(void *self, struct conn *conn, int status, const char *reason)
+{
+    struct embar_publisher *p = self;
+
+    (void)status;
+    link_count_add(&p->stats, conn->link);
+    if (conn->peer)
+        link_lost(p, conn->peer, conn, reason);
+    room_keep_link(p, conn);
 }
 
 static void publisher_target_failed(void *self, struct target *target)

@@ -15,6 +15,11 @@ static uint32_t in_flight(const struct peer *peer)
     return peer->remote.slot_count - peer->remote.free_count;
 }
 
+bool peer_has_credit(const struct embar_publisher *p, const struct peer *peer)
+{
+    return in_flight(peer) < p->options.batch_in_flight && peer->remote.free_count > 0;
+}
+
 void peer_stall(struct embar_publisher *p, struct peer *peer, bool stalled)
 {
     if (stalled && peer->stall_since_ns == 0) {
@@ -25,6 +30,39 @@ void peer_stall(struct embar_publisher *p, struct peer *peer, bool stalled)
     }
 }
 
+/* Its bytes lie in the peer's buffer already, in a slot whose credit was taken for it. */
+static int tell(struct peer *peer, const struct record *record, struct embar_write *write)
+{
+    write->buffer = NULL;
+    write->len_bytes = record->len_bytes;
+    write->remote_offset = record->remote_slot * peer->slot_bytes;
+    write->immediate = record->remote_slot;
+    return embar_write(peer->conn->link, write);
+}
+
+/* Takes a credit and writes from the batch's own slot. */
+static int write_own(struct embar_publisher *p, struct peer *peer, const struct record *record,
+                     struct embar_write *write, struct embar_diag *diag)
+{
+    uint32_t slot;
+    int rc;
+
+    if (!peer_has_credit(p, peer))
+        return -ENOBUFS;
+    rc = stream_buffer_on(&p->buffer, peer->conn->transport, &write->buffer, diag);
+    if (rc < 0)
+        return rc;
+    slot_pool_get(&peer->remote, &slot);
+    write->offset = (size_t)record->slot * p->options.batch_size;
+    write->len_bytes = record->len_bytes;
+    write->remote_offset = slot * peer->slot_bytes;
+    write->immediate = slot;
+    rc = embar_write(peer->conn->link, write);
+    if (rc < 0)
+        slot_pool_put(&peer->remote, slot);
+    return rc;
+}
+
 /* 0, or why the next batch cannot be written: -EAGAIN from the link, -ENOBUFS for want of a credit,
  * -ENOTCONN when the link is over; anything else ends the link here. */
 static int write_next(struct embar_publisher *p, struct peer *peer)
@@ -32,26 +70,16 @@ static int write_next(struct embar_publisher *p, struct peer *peer)
     const struct record *record = publisher_record(p, peer->next_seq);
     struct embar_write write = {.key = peer->key, .token = record->slot};
     struct embar_diag diag = {0};
-    uint32_t slot;
-    int rc;
+    int rc = record->in_place == peer ? tell(peer, record, &write)
+                                      : write_own(p, peer, record, &write, &diag);
 
-    if (in_flight(peer) >= p->options.batch_in_flight || slot_pool_get(&peer->remote, &slot) < 0)
-        return -ENOBUFS;
-    rc = stream_buffer_on(&p->buffer, peer->conn->transport, &write.buffer, &diag);
-    if (rc == 0) {
-        write.offset = (size_t)record->slot * p->options.batch_size;
-        write.len_bytes = record->len_bytes;
-        write.remote_offset = slot * peer->slot_bytes;
-        write.immediate = slot;
-        rc = embar_write(peer->conn->link, &write);
-        if (rc < 0)
+    if (rc == -EAGAIN || rc == -ENOTCONN || rc == -ENOBUFS)
+        return rc;
+    if (rc < 0) {
+        if (!diag.error)
             diag_fail(&diag, -rc, "batches of up to %" PRIu64 " bytes cannot be written: %s",
                       p->options.batch_size, strerror(-rc));
-    }
-    if (rc < 0) {
-        slot_pool_put(&peer->remote, slot);
-        if (rc != -EAGAIN && rc != -ENOTCONN)
-            endpoint_end(peer->conn, REJECT_RESOURCES, "%s", diag.text);
+        endpoint_end(peer->conn, REJECT_RESOURCES, "%s", diag.text);
         return rc;
     }
     p->sources[record->slot].writes++;
@@ -86,6 +114,15 @@ static bool send_due(struct embar_publisher *p, struct peer *peer)
     return true;
 }
 
+/* The next batch is not even opened, because the peer has not given back what that takes: a credit
+ * for it, or the slot of its oldest batch. */
+static bool holds_up(const struct embar_publisher *p, const struct peer *peer)
+{
+    return p->refused && p->started &&
+           (!peer_has_credit(p, peer) ||
+            (p->slots.free_count == 0 && peer_needs(p, peer) == p->oldest_seq));
+}
+
 void publisher_pump(struct embar_publisher *p)
 {
     for (struct peer *peer = p->peers; peer; peer = peer->next) {
@@ -95,7 +132,7 @@ void publisher_pump(struct embar_publisher *p)
             continue;
         while (rc == 0 && peer->next_seq < p->next_seq)
             rc = write_next(p, peer);
-        peer_stall(p, peer, rc == -ENOBUFS);
+        peer_stall(p, peer, rc == -ENOBUFS || holds_up(p, peer));
         send_due(p, peer);
     }
     if (!publisher_has_peers(p))
@@ -184,6 +221,7 @@ void publisher_forget_peers(struct embar_publisher *p)
             continue;
         }
         *at = peer->next;
+        room_forget_peer(p, peer);
         slot_pool_destroy(&peer->remote);
         free(peer);
     }

@@ -62,6 +62,7 @@ struct session {
     bool failed;        /* it counts as lost */
     struct stream_buffer buffer;
     struct embar_buffer *exposed; /* NULL: not exposed */
+    bool mapped;                  /* by its publisher, once: nobody else may have the buffer */
     uint32_t slots;
     struct embar_batch *batches; /* owned; one per slot */
     struct embar_batch *unconsumed, **unconsumed_end;

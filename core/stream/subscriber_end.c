@@ -39,7 +39,8 @@ static void give_buffer(struct session *session)
 {
     struct embar_subscriber *s = session->subscriber;
 
-    if (!s->spare.addr)
+    /* A publisher that has not learnt of the end of its link may build in a mapped buffer still. */
+    if (!s->spare.addr && !session->mapped)
         s->spare = session->buffer;
     else
         stream_buffer_close(&session->buffer);

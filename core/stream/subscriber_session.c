@@ -150,6 +150,8 @@ static int grant(struct session *session, struct embar_diag *diag)
     if (rc < 0)
         return rc;
     session->exposed = buffer;
+    if (embar_transport_caps(embar_link_transport(session->conn->link))->flags & EMBAR_CAP_MAPPED)
+        session->mapped = true;
     for (uint32_t slot = 0; slot < session->slots; slot++)
         if (session->batches[slot].state != SLOT_FREE)
             taken[slot / 8] = (uint8_t)(taken[slot / 8] | 1u << (slot % 8));

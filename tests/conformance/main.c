@@ -16,6 +16,7 @@ static const struct {
     uint32_t caps;
 } expected[] = {
     {"mem", EMBAR_CAP_ORDERED},
+    {"memmap", EMBAR_CAP_ORDERED | EMBAR_CAP_MAPPED},
     {"tcp", EMBAR_CAP_ORDERED},
     {"rdma", EMBAR_CAP_ORDERED | EMBAR_CAP_ONE_SIDED},
     {"shm", EMBAR_CAP_ORDERED | EMBAR_CAP_ONE_SIDED | EMBAR_CAP_MAPPED},
@@ -40,7 +41,8 @@ int main(int argc, char **argv)
     int failed = 0;
 
     if (argc < 3 || !expect_caps(argv[1])) {
-        fprintf(stderr, "usage: test_conformance mem|tcp|rdma|shm HOST:PORT [KEY=VALUE]...\n");
+        fprintf(stderr,
+                "usage: test_conformance mem|memmap|tcp|rdma|shm HOST:PORT [KEY=VALUE]...\n");
         return 2;
     }
     subject.backend = argv[1];

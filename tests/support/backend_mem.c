@@ -1,7 +1,6 @@
 /*
- * The in-memory backend's ops (see backend_mem.h) on top of its connections (mem_conn.h), and the
- * calls by which a test disturbs it. Owns the process-wide list of listeners. Each op takes
- * mem_lock.
+ * The in-memory backend's ops (see backend_mem.h) on top of its connections (mem_conn.h). Owns the
+ * process-wide list of listeners. Each op takes mem_lock.
  */
 #include "support/backend_mem.h"
 
@@ -34,16 +33,36 @@ struct mem_buffer {
 static struct mem_listener *listeners; /* under mem_lock */
 static unsigned next_port = FIRST_PORT;
 
-static const struct option options[] = {
-    {"mem.seed", OPTION_INT, offsetof(struct mem_settings, seed), "1", 0, INT64_MAX, NULL, NULL,
-     "Seed of all that is random; 0 takes one from the environment of the transport."},
-    {"mem.reorder", OPTION_BOOL, offsetof(struct mem_settings, reorder), "false", 0, 0, NULL, NULL,
-     "Whether arrivals overtake each other and the messages."},
-    {"mem.delay", OPTION_INT, offsetof(struct mem_settings, delay), "0", 0, 1000000, NULL, "polls",
-     "What is sent waits a random 0 to this many polls of its receiver."},
-};
+#define OPTIONS(name)                                                                              \
+    {name ".seed",                                                                                 \
+     OPTION_INT,                                                                                   \
+     offsetof(struct mem_settings, seed),                                                          \
+     "1",                                                                                          \
+     0,                                                                                            \
+     INT64_MAX,                                                                                    \
+     NULL,                                                                                         \
+     NULL,                                                                                         \
+     "Seed of all that is random; 0 takes one from the environment of the transport."},            \
+        {name ".reorder",                                                                          \
+         OPTION_BOOL,                                                                              \
+         offsetof(struct mem_settings, reorder),                                                   \
+         "false",                                                                                  \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL,                                                                                     \
+         NULL,                                                                                     \
+         "Whether arrivals overtake each other and the messages."},                                \
+    {                                                                                              \
+        name ".delay", OPTION_INT, offsetof(struct mem_settings, delay), "0", 0, 1000000, NULL,    \
+            "polls", "What is sent waits a random 0 to this many polls of its receiver."           \
+    }
+
+static const struct option options[] = {OPTIONS("mem")};
+static const struct option memmap_options[] = {OPTIONS("memmap")};
 
 static const struct option_table option_table = {options, sizeof(options) / sizeof(options[0])};
+static const struct option_table memmap_option_table = {
+    memmap_options, sizeof(memmap_options) / sizeof(memmap_options[0])};
 
 /* ---- transport ---------------------------------------------------------------------------- */
 
@@ -53,6 +72,7 @@ static int mem_open(struct embar_transport *transport, const void *settings,
     struct mem_transport *t = transport_private(transport);
 
     t->core = transport;
+    t->mapped = (caps->flags & EMBAR_CAP_MAPPED) != 0;
     t->settings = settings;
     t->random_state = (uint64_t)t->settings->seed;
     if (t->settings->seed == 0)
@@ -164,11 +184,11 @@ static int mem_arm(struct embar_transport *transport)
 
 /* ---- listener ----------------------------------------------------------------------------- */
 
-static struct mem_listener *find_listener(const char *address)
+static struct mem_listener *find_listener(const char *address, bool mapped)
 {
     struct mem_listener *l = listeners;
 
-    while (l != NULL && strcmp(l->address, address) != 0)
+    while (l != NULL && (strcmp(l->address, address) != 0 || l->transport->mapped != mapped))
         l = l->next;
     return l;
 }
@@ -182,6 +202,7 @@ static int mem_listen(struct embar_listener *listener, const char *address, char
                       size_t bound_bytes, struct embar_diag *diag)
 {
     struct mem_listener *l = listener_private(listener);
+    struct mem_transport *t = transport_private(listener_transport(listener));
     char host[ADDRESS_BYTES - 16], port[8];
     int rc;
 
@@ -192,12 +213,12 @@ static int mem_listen(struct embar_listener *listener, const char *address, char
     if (strcmp(port, "0") == 0)
         snprintf(port, sizeof(port), "%u", next_port++);
     format_address(l->address, sizeof(l->address), host, port);
-    if (find_listener(l->address) != NULL) {
+    if (find_listener(l->address, t->mapped) != NULL) {
         rc = diag_fail(diag, EADDRINUSE, "somebody listens on %s already: choose another port",
                        l->address);
     } else {
         l->core = listener;
-        l->transport = transport_private(listener_transport(listener));
+        l->transport = t;
         l->next = listeners;
         listeners = l;
         snprintf(bound, bound_bytes, "%s", l->address);
@@ -233,11 +254,12 @@ static struct mem_end *end_of(const struct embar_link *link)
 /* Joins the listener's queue; without one the answer is a refusal. */
 static void request(struct mem_conn *conn, const char *address)
 {
-    struct mem_listener *listener = find_listener(address);
+    bool mapped = conn->ends[0].transport->mapped;
+    struct mem_listener *listener = find_listener(address, mapped);
     struct mem_conn **last;
     char reason[ADDRESS_BYTES + 64];
 
-    if (listener == NULL) {
+    if (listener == NULL || (mapped && mem_memmap_refused)) {
         snprintf(reason, sizeof(reason), "nobody listens on %s: start the peer first", address);
         refuse_pending(conn, reason);
         return;
@@ -347,7 +369,7 @@ static void mem_stats(const struct embar_link *link, struct embar_link_stats *st
     stats->send_calls = end->sends;
     stats->receive_calls = end->receives;
     stats->lanes = 1;
-    stats->send_mode = "copy";
+    stats->send_mode = end->in_place > end->writes / 2 ? "in-place" : "copy";
     mem_unlock();
 }
 
@@ -404,9 +426,26 @@ static int mem_write(struct embar_link *link, const struct embar_write *write)
     if (rc == 0) {
         end->corrupt_next = false;
         end->sends++;
+        end->writes++;
+        end->in_place += write->buffer == NULL;
     }
     mem_unlock();
     return rc;
+}
+
+static int mem_map(struct embar_link *link, const struct embar_key *key, void **addr,
+                   struct embar_diag *diag)
+{
+    struct mem_end *end = end_of(link);
+    const struct mem_map *found;
+
+    mem_lock();
+    found = mem_end_map(end, key);
+    mem_unlock();
+    if (found == NULL)
+        return diag_fail(diag, EINVAL, "the peer has given no such key to this link");
+    *addr = found->addr;
+    return 0;
 }
 
 static int mem_send(struct embar_link *link, const void *data, size_t len_bytes)
@@ -432,71 +471,31 @@ static const struct backend_link_ops link_ops = {
     mem_connect, mem_accept, mem_reject, mem_disconnect, mem_abort, mem_destroy, mem_stats};
 static const struct backend_buffer_ops buffer_ops = {mem_reg, mem_unreg, mem_expose, mem_unexpose};
 static const struct backend_data_ops data_ops = {mem_write, mem_send, backend_map_none};
+static const struct backend_data_ops memmap_data_ops = {mem_write, mem_send, mem_map};
 
-const struct backend backend_mem = {
-    .name = "mem",
-    .summary = "within one process, for tests",
-    .options = &option_table,
-    .settings_size = sizeof(struct mem_settings),
-    .caps = {.name = "mem",
-             .flags = EMBAR_CAP_ORDERED,
-             .max_writes = MEM_MAX_WRITES,
-             .max_write_bytes = (size_t)1 << 30,
-             .max_send_bytes = MEM_MAX_SEND_BYTES},
-    .transport_size = sizeof(struct mem_transport),
-    .listener_size = sizeof(struct mem_listener),
-    .link_size = sizeof(struct mem_end *),
-    .buffer_size = sizeof(struct mem_buffer),
-    .transport = &transport_ops,
-    .listener = &listener_ops,
-    .link = &link_ops,
-    .buffer = &buffer_ops,
-    .data = &data_ops,
-};
+#define BACKEND(backend_name, more_flags, shareable, table, ops)                                   \
+    {                                                                                              \
+        .name = backend_name, .summary = "within one process, for tests", .options = &(table),     \
+        .settings_size = sizeof(struct mem_settings), .shareable_buffers = shareable,              \
+        .caps = {.name = backend_name,                                                             \
+                 .flags = EMBAR_CAP_ORDERED | (more_flags),                                        \
+                 .max_writes = MEM_MAX_WRITES,                                                     \
+                 .max_write_bytes = (size_t)1 << 30,                                               \
+                 .max_send_bytes = MEM_MAX_SEND_BYTES},                                            \
+        .transport_size = sizeof(struct mem_transport),                                            \
+        .listener_size = sizeof(struct mem_listener), .link_size = sizeof(struct mem_end *),       \
+        .buffer_size = sizeof(struct mem_buffer), .transport = &transport_ops,                     \
+        .listener = &listener_ops, .link = &link_ops, .buffer = &buffer_ops, .data = &(ops),       \
+    }
 
-/* ---- what a test may do ------------------------------------------------------------------- */
+const struct backend backend_mem = BACKEND("mem", 0, false, option_table, data_ops);
+const struct backend backend_memmap =
+    BACKEND("memmap", EMBAR_CAP_MAPPED, true, memmap_option_table, memmap_data_ops);
 
 void backend_mem_add(void)
 {
     if (registry_find("mem") == NULL && registry_add(&backend_mem) < 0)
         abort();
-}
-
-void backend_mem_cut(struct embar_link *link)
-{
-    struct mem_conn *conn = end_of(link)->conn;
-
-    mem_lock();
-    conn->cut = true;
-    for (int i = 0; i < 2; i++) {
-        if (conn->ends[i].transport != NULL)
-            mem_wake(conn->ends[i].transport);
-    }
-    mem_unlock();
-}
-
-void backend_mem_hold(struct embar_transport *transport, bool held)
-{
-    struct mem_transport *t = transport_private(transport);
-
-    mem_lock();
-    t->held = held;
-    if (!held)
-        mem_wake(t);
-    mem_unlock();
-}
-
-void backend_mem_corrupt_next(struct embar_link *link, size_t offset)
-{
-    struct mem_end *end = end_of(link);
-
-    mem_lock();
-    end->corrupt_next = true;
-    end->corrupt_offset = offset;
-    mem_unlock();
-}
-
-unsigned long long backend_mem_steps(const struct embar_transport *transport)
-{
-    return ((struct mem_transport *)transport_private(transport))->step;
+    if (registry_find("memmap") == NULL && registry_add(&backend_memmap) < 0)
+        abort();
 }

@@ -7,6 +7,11 @@
  * Settings: mem.seed (0: from the transport's env), mem.reorder (arrivals overtake each other and
  * the messages; no EMBAR_CAP_ORDERED), mem.delay (what is sent waits a random 0 .. delay polls of
  * its receiver).
+ *
+ * "memmap" is the same with EMBAR_CAP_MAPPED: exposed buffers are memfds that the writer maps for
+ * as long as its link, so that whoever uses an address later than that is found out by the memory
+ * protection. Its settings are memmap.*; the two are transports of their own, and a listener of one
+ * is not reached by the other.
  */
 #ifndef TESTS_BACKEND_MEM_H
 #define TESTS_BACKEND_MEM_H
@@ -19,9 +24,9 @@
 #include "transport/backend.h"
 #include "transport/registry.h"
 
-extern const struct backend backend_mem;
+extern const struct backend backend_mem, backend_memmap;
 
-/* Adds the backend to the registry; harmless when it is there already. */
+/* Adds both backends to the registry; harmless when they are there already. */
 void backend_mem_add(void);
 
 /* Cuts the connection under a link: what is under way is lost, and at their next poll both ends
@@ -34,6 +39,9 @@ void backend_mem_hold(struct embar_transport *transport, bool held);
 /* One bit of the next write posted on this link changes on its way, in the byte at `offset` (modulo
  * its length). The source does not change. */
 void backend_mem_corrupt_next(struct embar_link *link, size_t offset);
+
+/* While set, every attempt to connect over memmap is refused. */
+void backend_memmap_refuse(bool refuse);
 
 /* How often the transport has been polled. */
 unsigned long long backend_mem_steps(const struct embar_transport *transport);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "transport/backend.h"
@@ -94,6 +95,10 @@ void mem_end_detach(struct mem_end *end)
     while (*at != end)
         at = &(*at)->next;
     *at = end->next;
+    while (end->map_count > 0) {
+        end->map_count--;
+        munmap(end->maps[end->map_count].addr, end->maps[end->map_count].size_bytes);
+    }
     end->link = NULL;
     end->transport = NULL;
     mem_conn_put(end->conn);
@@ -189,6 +194,45 @@ int mem_push_write(struct mem_end *to, const struct embar_write *write, bool cor
     return 0;
 }
 
+static void add_map(struct mem_end *end, uint64_t key_id)
+{
+    const struct embar_buffer *buffer =
+        end->peer->link != NULL ? link_exposed_buffer(end->peer->link) : NULL;
+    struct mem_map *map = &end->maps[end->map_count];
+    void *addr;
+
+    if (buffer == NULL || end->peer->key_id != key_id || key_id == 0 ||
+        end->map_count == MEM_MAX_MAPS)
+        return;
+    addr =
+        mmap(NULL, buffer_size(buffer), PROT_READ | PROT_WRITE, MAP_SHARED, buffer_fd(buffer), 0);
+    if (addr == MAP_FAILED)
+        return;
+    *map = (struct mem_map){key_id, addr, buffer_size(buffer)};
+    end->map_count++;
+}
+
+/* NULL: no such key was given to this link. */
+static const struct mem_map *find_map(const struct mem_end *end, const struct embar_key *key)
+{
+    for (unsigned i = 0; i < end->map_count; i++) {
+        if (end->maps[i].key_id == key->id && key->base == 0 &&
+            key->size <= end->maps[i].size_bytes)
+            return &end->maps[i];
+    }
+    return NULL;
+}
+
+const struct mem_map *mem_end_map(struct mem_end *end, const struct embar_key *key)
+{
+    const struct mem_map *found = find_map(end, key);
+
+    if (found != NULL)
+        return found;
+    add_map(end, key->id);
+    return find_map(end, key);
+}
+
 /* ---- going down --------------------------------------------------------------------------- */
 
 /* Takes this end's writes out of the peer's inbox, and on a cut all else too. */
@@ -276,7 +320,9 @@ static void take_write(struct mem_end *end, struct mem_item *item)
         return;
     }
     to = (unsigned char *)buffer_addr(link_exposed_buffer(end->link)) + write->remote_offset;
-    memcpy(to, (const unsigned char *)buffer_addr(write->buffer) + write->offset, write->len_bytes);
+    if (write->buffer != NULL)
+        memcpy(to, (const unsigned char *)buffer_addr(write->buffer) + write->offset,
+               write->len_bytes);
     if (item->corrupt)
         to[item->corrupt_offset % write->len_bytes] ^= 0x10;
     core_arrival(end->link, write->immediate, write->len_bytes);

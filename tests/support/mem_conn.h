@@ -17,6 +17,7 @@
 #define MEM_MAX_MESSAGES   32u   /* not yet taken by the peer, before send says -EAGAIN */
 #define MEM_DRAIN_STEPS    1000u /* polls for which an ending link waits for its peer */
 #define MEM_REASON_BYTES   320
+#define MEM_MAX_MAPS       4u
 
 struct mem_transport;
 
@@ -54,6 +55,13 @@ struct mem_item {
     unsigned char data[];
 };
 
+/* The peer's buffer as it is mapped here, until the link is closed. */
+struct mem_map {
+    uint64_t key_id;
+    void *addr; /* owned */
+    size_t size_bytes;
+};
+
 struct mem_end {
     struct mem_end *next; /* in its transport */
     struct mem_conn *conn;
@@ -67,7 +75,9 @@ struct mem_end {
     uint64_t key_id; /* of the buffer exposed to the peer; 0: none */
     bool corrupt_next;
     size_t corrupt_offset;
-    uint64_t sends, receives;
+    uint64_t sends, receives, writes, in_place;
+    struct mem_map maps[MEM_MAX_MAPS];
+    unsigned map_count;
 };
 
 struct mem_conn {
@@ -85,7 +95,10 @@ struct mem_transport {
     uint64_t step;
     int fd; /* owned eventfd */
     bool held;
+    bool mapped; /* "memmap": the peer's buffers are mapped here */
 };
+
+extern bool mem_memmap_refused; /* backend_memmap_refuse */
 
 void mem_lock(void);
 void mem_unlock(void);
@@ -108,6 +121,9 @@ int mem_push_bye(struct mem_end *to, int status, const char *reason);
 int mem_push_message(struct mem_end *to, const void *data, size_t len_bytes);
 int mem_push_write(struct mem_end *to, const struct embar_write *write, bool corrupt,
                    size_t corrupt_offset);
+
+/* The peer's buffer, mapped here. NULL: no such key was given to this link. */
+const struct mem_map *mem_end_map(struct mem_end *end, const struct embar_key *key);
 
 /* Cuts the connection and takes this end down. */
 void mem_end_abort(struct mem_end *end);

@@ -62,8 +62,10 @@ int embar_publisher_wait(struct embar_publisher *publisher, int timeout_ms);
 int embar_publish(struct embar_publisher *publisher, const void *data, size_t len_bytes);
 
 /*
- * Gives room for a message of up to `len_bytes` in the open batch's slot, to be built in place. The
- * room is valid until embar_commit; the next embar_reserve, embar_publish, embar_flush or
+ * Gives room for a message of up to `len_bytes` in the open batch's slot, to be built in place:
+ * with one subscriber over a transport with EMBAR_CAP_MAPPED (shm) that is memory of the
+ * subscriber's own buffer, and nothing is copied any more. The room is valid until embar_commit,
+ * also when the link is lost meanwhile; the next embar_reserve, embar_publish, embar_flush or
  * embar_publisher_finish takes it back. Errors as publish.
  */
 int embar_reserve(struct embar_publisher *publisher, size_t len_bytes, void **data);
