@@ -6,7 +6,7 @@
 #
 #   compare.sh [--quick] [-n ROUNDS] [-t SECONDS] [-k REGEX] [-b BIN_FOLDER] [-o OUT_FOLDER] [-w]
 #
-# --quick is one round of short runs; -k runs only the cases whose name matches. Prints a markdown table
+# --quick is one round of short runs that leaves the host's pool of huge pages alone; -k runs only the cases whose name matches. Prints a markdown table
 # and writes OUT_FOLDER/compare.md, compare.json (facts, rows, every single run), compare.svg and .png.
 # With -w the table also replaces the one in docs/performance.md and the pictures go to docs/plots; that
 # takes a quiet machine. A peer that is not installed is named with its package, and its rows go without.
@@ -21,6 +21,7 @@ bin=$tree/build/bin
 out=$tree/build/bench
 only=.
 publish=false
+is_quick=false
 port=19500 # a new one for every run: a closed port may linger
 usage="usage: compare.sh [--quick] [-n ROUNDS] [-t SECONDS] [-k REGEX] [-b BIN_FOLDER] [-o OUT_FOLDER] [-w]"
 missing=()
@@ -314,6 +315,7 @@ draw()
 while (($# > 0)); do
     case $1 in
     --quick)
+        is_quick=true
         rounds=1
         seconds=0.5
         ;;
@@ -350,7 +352,7 @@ set_up_network
 for what in "${missing[@]}"; do
     echo "$me: not measured: $what" >&2
 done
-hugepages_reserve 2560 >&2 # 256 MiB for the publisher and each of eight subscribers
+$is_quick || hugepages_reserve 2560 >&2 # 256 MiB for the publisher and each of eight subscribers
 host_facts iperf3 "$(iperf3 --version 2>/dev/null | head -1)" \
     embar "$(git -C "$tree" describe --always --dirty 2>/dev/null || "$bin/embar-perf" --version)" >"$work/facts.json"
 for ((round = 1; round <= rounds; round++)); do
