@@ -91,7 +91,7 @@ packages_install "${packages_test[@]}" || exit 1
 mkdir -p "$build"
 build_lane release all -DEMBAR_WERROR=ON
 build_lane asan all -DEMBAR_WERROR=ON
-build_lane fuzz "embar-pub embar-sub fuzzers" -DEMBAR_WERROR=ON
+build_lane fuzz "embar-pub embar-sub embar-perf fuzzers" -DEMBAR_WERROR=ON
 
 step "memory"
 hugepages_reserve 2048

@@ -15,7 +15,7 @@ packages_test=(
     g++ clang libclang-rt-14-dev clang-format iproute2 procps groff-base gnuplot-nox
 )
 # Beyond that for tests/bench: what Embar is measured against.
-packages_bench=("${packages_build[@]}" iperf3)
+packages_bench=("${packages_build[@]}" iperf3 libzmq3-dev libnng-dev ucx-utils gnuplot-nox procps iproute2)
 
 # Prints those of the named packages that are not installed.
 packages_missing() # NAME...

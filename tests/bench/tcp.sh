@@ -9,35 +9,24 @@
 # With -w the table also replaces the one in docs/performance.md; that takes a quiet machine.
 set -euo pipefail
 
+me=tcp.sh
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 rounds=5
 seconds=2
 bin=$tree/build/bin
 out=$tree/build/bench
 port=19400
-children=()
 publish=false
 
 # A batch of 2 MiB less its header (64 bytes) and the message's (4): one message fills a slot.
 full_batch=$((2 * 1024 * 1024 - 64 - 4))
 
-# shellcheck source=tools/packages.sh
-. "$tree/tools/packages.sh"
-# shellcheck source=tools/hugepages.sh
-. "$tree/tools/hugepages.sh"
-
-fail() # SENTENCE
-{
-    echo "tcp.sh: $1" >&2
-    exit 1
-}
+# shellcheck source=tests/bench/lib.sh
+. "$tree/tests/bench/lib.sh"
 
 clean_up()
 {
-    local child
-    for child in "${children[@]}"; do
-        kill "$child" 2>/dev/null || true
-    done
+    end_children
     hugepages_restore
     rm -rf "$work"
 }
@@ -49,23 +38,6 @@ record() # CASE JSON
         '{case: $case, group: $group, round: $round, beside: $beside} + .' <<<"$2" >>"$work/runs.jsonl"
 }
 
-# Whether something listens on the port, by the kernel's own table.
-is_listening()
-{
-    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-        awk -v hex="$(printf ':%04X' $port)" '$2 ~ hex "$" && $4 == "0A" {found = 1} END {exit !found}'
-}
-
-wait_listening()
-{
-    local tries
-    for ((tries = 0; tries < 100; tries++)); do
-        if is_listening; then return; fi
-        sleep 0.05
-    done
-    fail "nothing listens on port $port after 5 s"
-}
-
 # iperf3's CPU figures are percentages of its run time.
 run_iperf() # CASE FLAG...
 {
@@ -73,7 +45,7 @@ run_iperf() # CASE FLAG...
     shift
     iperf3 -s -1 -p $port -A 1 >/dev/null 2>&1 &
     children=($!)
-    wait_listening
+    wait_listening $port
     json=$(timeout $((seconds + 20)) iperf3 -c 127.0.0.1 -p $port -A 0 -C cubic -l 1M -t "$seconds" -J "$@")
     wait "${children[0]}" || fail "the iperf3 server failed"
     children=()
@@ -93,7 +65,7 @@ run_embar() # SIZE MODE CHECKSUM ACK
     taskset -c 1 "$bin/embar-sub" "${settings[@]}" --listen 127.0.0.1:$port -o null -q --once \
         --report "$work/sub.json" &
     children=($!)
-    wait_listening
+    wait_listening $port
     taskset -c 0 "$bin/embar-pub" "${settings[@]}" --connect 127.0.0.1:$port -q --generate \
         --size "$1" --duration "$seconds" --flush-level consumed --report "$work/pub.json"
     wait "${children[0]}" || fail "embar-sub failed in case $case"
@@ -122,19 +94,6 @@ run_group() # NAME SIZE
             done
         done
     done
-}
-
-host_facts()
-{
-    jq -n --arg cpu "$(awk -F': ' '/^model name/ {print $2; exit}' /proc/cpuinfo)" \
-        --arg cores "$(nproc)" --arg kernel "$(uname -r)" \
-        --arg memory "$(($(hugepages_meminfo MemTotal) / 1024)) MiB" \
-        --arg hugepages "$(cat $hugepages_pool) x $(hugepages_meminfo Hugepagesize) KiB" \
-        --arg load "$(cut -d' ' -f1 /proc/loadavg)" \
-        --arg iperf "$(iperf3 --version | head -1)" \
-        --arg rounds "$rounds" --arg seconds "$seconds" \
-        '{cpu: $cpu, cores: $cores, kernel: $kernel, memory: $memory, hugepages: $hugepages, load_before: $load,
-          iperf3: $iperf, rounds: $rounds, seconds_per_run: $seconds}'
 }
 
 # Medians over the rounds; ratios are medians of each run's ratio to the iperf3 run beside it.
@@ -175,25 +134,6 @@ print_tables()
             "")' "$out/tcp.json" | tee "$out/tcp.md"
 }
 
-# Puts the table where docs/performance.md keeps it, between its two marks.
-publish_tables()
-{
-    local document=$tree/docs/performance.md
-    grep -q '^<!-- tcp.sh begins -->$' "$document" || fail "$document has no marks for the table"
-    awk -v table="$out/tcp.md" '
-        /^<!-- tcp.sh ends -->$/ {skip = 0}
-        !skip
-        /^<!-- tcp.sh begins -->$/ {skip = 1; while ((getline line <table) > 0) print line}' \
-        "$document" >"$work/document"
-    cat "$work/document" >"$document"
-}
-
-require_quiet()
-{
-    awk '$1 > 0.7 {exit 1}' /proc/loadavg ||
-        fail "the machine is busy (load $(cut -d' ' -f1 /proc/loadavg)): nothing to publish; wait until it is below 0.7"
-}
-
 while getopts n:t:b:o:w flag; do
     case $flag in
     n) rounds=$OPTARG ;;
@@ -206,7 +146,7 @@ while getopts n:t:b:o:w flag; do
 done
 [[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || fail "ROUNDS and SECONDS are whole numbers"
 (($(nproc) >= 2)) || fail "two cores are needed, one for each end"
-if is_listening; then fail "port $port is in use, perhaps by another measurement; one at a time"; fi
+if is_listening $port; then fail "port $port is in use, perhaps by another measurement; one at a time"; fi
 [[ -x $bin/embar-pub && -x $bin/embar-sub ]] || fail "no tools in $bin; build them or give -b"
 packages_install "${packages_bench[@]}" || exit 1
 if $publish; then require_quiet; fi
@@ -215,7 +155,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 mkdir -p "$out"
 hugepages_reserve 512
-host_facts >"$work/facts.json"
+host_facts iperf3 "$(iperf3 --version | head -1)" >"$work/facts.json"
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
     run_group "2 MiB batches, one message each" $full_batch
@@ -223,4 +163,4 @@ for ((round = 1; round <= rounds; round++)); do
 done
 summarise
 print_tables
-if $publish; then publish_tables; fi
+if $publish; then publish_tables "$out/tcp.md"; fi

@@ -23,7 +23,7 @@ install_all() # BUILD STAGE
     local root=$2/opt/embar file missing=0
     local library=(libembar.so libembar.so.0 pkgconfig/embar.pc cmake/Embar/EmbarConfig.cmake
         cmake/Embar/EmbarConfigVersion.cmake cmake/Embar/EmbarTargets.cmake)
-    local expected=(bin/embar-pub bin/embar-sub share/embar/embar.yaml
+    local expected=(bin/embar-pub bin/embar-sub bin/embar-perf share/embar/embar.yaml
         share/doc/embar/LICENSE share/doc/embar/README.md)
     for file in "$tree"/core/include/embar/*.h; do
         expected+=("include/embar/${file##*/}")

@@ -45,7 +45,13 @@ expect_report pingpong '.plan.mode == "latency"' 'all(.points[].runs[]; .message
 
 # 5000 a second for 0.2 s are 1000 messages, and each has a time.
 run load --load 5000 --subscribers 2
-expect_report load '.points[0].runs[0].messages == 1000' '.points[0].runs[0].latency_us_p50 > 0'
+expect_report load '.points[0].runs[0].messages == 1000' '.points[0].runs[0].latency_us_p50 > 0' \
+    '.points[0].runs[0].latency_us_max < 60e6'
+# A million that are due within a millisecond take longer than that, and their times say so: they run
+# from when each was due, not from when it got its turn.
+run overload --load 1000000000 --duration 0.001
+expect_report overload '.points[0].runs[0].messages == 1000000' '.points[0].runs[0].latency_us_p50 > 1000' \
+    '.points[0].runs[0].latency_us_max <= .points[0].runs[0].seconds * 1e6'
 
 run idle --idle 1
 expect_report idle '.points[0].runs[0].messages == 0' '.points[0].runs[0].publisher_cpu_percent < 50' \
