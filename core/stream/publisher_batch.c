@@ -14,12 +14,23 @@
 /* Credits that have not come for so long are a stall, and the whole buffer is there to ride it out.
  */
 #define STALL_NS (10 * NS_PER_MS)
-/* From this many messages on, the linger is looked at only every so often. */
-#define CHECK_EACH_BELOW 64
+/* The linger is looked at when so many messages have passed, or earlier. */
+#define CHECK_EACH_MOST 64
 
+/* At the pace so far, about as many as come within a quarter of what is left of the linger may pass
+ * before the clock is read again. */
 static void check_next(struct embar_publisher *p)
 {
-    p->check_at = p->messages + (p->messages < CHECK_EACH_BELOW ? 1 : CHECK_EACH_BELOW);
+    uint64_t since_ns = p->endpoint.now_ns - p->opened_ns;
+    uint64_t pass = 1;
+
+    if (p->messages > 1 && since_ns < p->options.batch_linger_ns)
+        pass = p->messages * ((p->options.batch_linger_ns - since_ns) / 4) / (since_ns + 1);
+    if (pass > p->messages)
+        pass = p->messages; /* one pause is no pace */
+    if (pass > CHECK_EACH_MOST)
+        pass = CHECK_EACH_MOST;
+    p->check_at = p->messages + (uint32_t)(pass > 0 ? pass : 1);
 }
 
 /* Until when a subscriber whose credits flow, but who lags behind, is to be waited for. */
@@ -194,6 +205,8 @@ static void check_linger(struct embar_publisher *p)
     check_next(p);
 }
 
+/* A message of which the bytes are, or are about to be, behind the cursor. Not the one after which
+ * the linger is looked at. */
 static inline void append(struct embar_publisher *p, size_t len_bytes)
 {
     uint32_t len = (uint32_t)len_bytes;
@@ -201,28 +214,53 @@ static inline void append(struct embar_publisher *p, size_t len_bytes)
     memcpy(p->cursor, &len, sizeof len);
     p->cursor += MESSAGE_HEADER_BYTES + len_bytes;
     p->room -= MESSAGE_HEADER_BYTES + len_bytes;
-    if (++p->messages == p->check_at)
-        check_linger(p);
+    p->messages++;
+    p->reserving = ROOM_NONE;
 }
 
-int embar_publish(struct embar_publisher *p, const void *data, size_t len_bytes)
+static inline bool fits(const struct embar_publisher *p, size_t len_bytes)
 {
     /* The two tests also catch a length near SIZE_MAX. */
-    if (p->room < MESSAGE_HEADER_BYTES || len_bytes > p->room - MESSAGE_HEADER_BYTES) {
+    return p->room >= MESSAGE_HEADER_BYTES && len_bytes <= p->room - MESSAGE_HEADER_BYTES;
+}
+
+static inline bool check_is_due(const struct embar_publisher *p)
+{
+    return p->messages + 1 == p->check_at;
+}
+
+/* Apart, so that the way of most messages needs no stack frame. */
+static __attribute__((noinline)) int publish_slowly(struct embar_publisher *p, const void *data,
+                                                    size_t len_bytes)
+{
+    if (!fits(p, len_bytes)) {
         int rc = publisher_room(p, len_bytes);
         if (rc < 0)
             return rc;
     }
     if (len_bytes > 0)
         memcpy(p->cursor + MESSAGE_HEADER_BYTES, data, len_bytes);
-    p->reserving = ROOM_NONE; /* a room that has moved is taken back by publisher_room */
     append(p, len_bytes);
+    if (p->messages == p->check_at)
+        check_linger(p);
+    return 0;
+}
+
+int embar_publish(struct embar_publisher *p, const void *data, size_t len_bytes)
+{
+    uint8_t *to = p->cursor + MESSAGE_HEADER_BYTES;
+
+    if (!fits(p, len_bytes) || check_is_due(p))
+        return publish_slowly(p, data, len_bytes);
+    append(p, len_bytes); /* ahead of the bytes: nobody looks before this returns */
+    if (len_bytes > 0)
+        memcpy(to, data, len_bytes);
     return 0;
 }
 
 int embar_reserve(struct embar_publisher *p, size_t len_bytes, void **data)
 {
-    if (p->room < MESSAGE_HEADER_BYTES || len_bytes > p->room - MESSAGE_HEADER_BYTES) {
+    if (!fits(p, len_bytes)) {
         int rc = publisher_room(p, len_bytes);
         if (rc < 0)
             return rc;
@@ -233,16 +271,24 @@ int embar_reserve(struct embar_publisher *p, size_t len_bytes, void **data)
     return 0;
 }
 
+static __attribute__((noinline)) int commit_slowly(struct embar_publisher *p, size_t len_bytes)
+{
+    if (p->failure.error)
+        return -p->failure.error;
+    if (p->reserving == ROOM_NONE || len_bytes > p->reserved)
+        return -EINVAL;
+    if (p->reserving == ROOM_MOVED)
+        room_bring(p, len_bytes);
+    append(p, len_bytes);
+    if (p->messages == p->check_at)
+        check_linger(p);
+    return 0;
+}
+
 int embar_commit(struct embar_publisher *p, size_t len_bytes)
 {
-    if (p->reserving != ROOM_HERE || len_bytes > p->reserved) {
-        if (p->failure.error)
-            return -p->failure.error;
-        if (p->reserving == ROOM_NONE || len_bytes > p->reserved)
-            return -EINVAL;
-        room_bring(p, len_bytes);
-    }
-    p->reserving = ROOM_NONE;
+    if (p->reserving != ROOM_HERE || len_bytes > p->reserved || check_is_due(p))
+        return commit_slowly(p, len_bytes);
     append(p, len_bytes);
     return 0;
 }

@@ -390,12 +390,59 @@ static void test_damage_that_persists_gives_the_publisher_up_with_a_sentence(voi
     sim_close(&sim);
 }
 
+/* Slots that were in use at any time: the publisher's, and the subscriber's as batches came. */
+struct slots_used {
+    uint64_t own, remote; /* bitmaps */
+};
+
+static struct slots_used keep_up(const char *transport, const char *in_flight)
+{
+    struct sim sim;
+    struct slots_used used = {0};
+
+    sim_init(&sim, 1);
+    sim_subscriber(&sim, 0, transport, NULL);
+    sim_publisher(&sim, 0, transport, in_flight, NULL);
+    sim_join(&sim, 0);
+    while (sim.published[0] < 2000) {
+        if (sim_publish(&sim, 0) == 0)
+            used.own |= 1u << sim.pub[0]->slot;
+        embar_publisher_poll(sim.pub[0], 0);
+        sim_take(&sim, 0);
+        for (; sim.sub[0].held_count > 0; sim_release(&sim, 0))
+            used.remote |= 1u << sim.sub[0].held[0]->slot;
+        embar_subscriber_poll(sim.sub[0].s, 0);
+    }
+    assert_int_equal(sim_finish(&sim, 0), 0);
+    assert_int_equal(sim.sub[0].messages, 2000);
+    sim_close(&sim);
+    return used;
+}
+
+static void test_a_stream_that_keeps_up_stays_in_as_many_slots_as_are_in_flight(void **state)
+{
+    static const char *const transports[] = {"transport=mem", "transport=memmap"};
+
+    (void)state;
+    for (int t = 0; t < 2; t++)
+        for (int in_flight = 1; in_flight <= 8; in_flight *= 2) {
+            char setting[32];
+            struct slots_used used;
+
+            snprintf(setting, sizeof setting, "batch.in_flight=%d", in_flight);
+            used = keep_up(transports[t], setting);
+            assert_true(__builtin_popcountll(used.own) <= in_flight + 1);
+            assert_true(__builtin_popcountll(used.remote) <= in_flight + 1);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_schedule_delivers_all_messages_in_order_once),
         cmocka_unit_test(test_cut_links_and_damaged_batches_lose_and_repeat_nothing),
         cmocka_unit_test(test_with_ack_sent_a_cut_link_loses_no_more_than_is_reported),
+        cmocka_unit_test(test_a_stream_that_keeps_up_stays_in_as_many_slots_as_are_in_flight),
         cmocka_unit_test(test_three_subscribers_each_get_everything),
         cmocka_unit_test(test_the_slowest_of_three_subscribers_holds_the_slot),
         cmocka_unit_test(test_three_publishers_share_a_subscriber_each_in_order),
