@@ -32,10 +32,6 @@ static inline uint64_t env_random(const struct env *env)
     return env->random(env->user);
 }
 
-/* Processor time that the calling thread has used (CLOCK_THREAD_CPUTIME_ID): for measuring costs,
- * never for deciding when something is due. */
-uint64_t clock_thread_cpu_ns(void);
-
 #define NS_PER_US 1000ull
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull

@@ -14,6 +14,8 @@
 
 /* A turn of one lane; then the others have theirs. */
 #define TURN_BYTES (4u << 20)
+/* The same while send modes are measured: the clock is read once in a turn. */
+#define MEASURED_TURN_BYTES (1u << 20)
 /* Empty rounds in which receiving is still tried directly. */
 #define HOT_ROUNDS 64u
 /* Bytes of a payload that make the socket readable. */
@@ -141,11 +143,16 @@ static void take_completions(struct tcp_lane *lane)
 
 uint64_t tcp_lane_send(struct tcp_lane *lane)
 {
+    uint64_t turn_bytes = TURN_BYTES;
     int64_t n;
 
     if (!is_live(lane) || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
         return 0;
-    n = tcp_sender_run(&lane->tx, TURN_BYTES, lane->link->transport->now_ns);
+    if (tcp_send_mode_is_measuring(&lane->tx.mode)) {
+        tcp_transport_now(lane->link->transport);
+        turn_bytes = MEASURED_TURN_BYTES;
+    }
+    n = tcp_sender_run(&lane->tx, turn_bytes, lane->link->transport->now_ns);
     if (n < 0) {
         defer_error(lane, (int)-n);
         return 0;

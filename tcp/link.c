@@ -223,7 +223,7 @@ static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t 
     case TCP_FRAME_PLACED:
         return on_placed(lane, frame->offset);
     case TCP_FRAME_BYE:
-        tcp_link_peer_is_done(link);
+        tcp_link_peer_is_done(link, frame->immediate == TCP_BYE_ORDERLY);
         if (frame->immediate == TCP_BYE_ORDERLY)
             tcp_link_bye(link);
         else

@@ -56,10 +56,10 @@ static uint32_t outstanding(const struct tcp_link *link)
     return count;
 }
 
-void tcp_link_peer_is_done(struct tcp_link *link)
+void tcp_link_peer_is_done(struct tcp_link *link, bool in_order)
 {
     link->peer_done = true;
-    for (uint32_t i = 0; i < link->lane_count; i++)
+    for (uint32_t i = 0; in_order && i < link->lane_count; i++)
         tcp_sender_peer_is_done(&link->lanes[i].tx);
 }
 
@@ -347,7 +347,7 @@ void tcp_link_lost(struct tcp_link *link, int error)
     switch (error) {
     case ECONNRESET:
     case EPIPE:
-        tcp_link_peer_is_done(link);
+        tcp_link_peer_is_done(link, false);
         tcp_link_end(link, -ECONNRESET,
                      "%s reset the connection: its process has ended or was killed", peer);
         break;
@@ -370,7 +370,7 @@ void tcp_link_closed_by_peer(struct tcp_link *link)
 {
     const char *peer = embar_link_peer(link->link);
 
-    tcp_link_peer_is_done(link);
+    tcp_link_peer_is_done(link, link->state >= TCP_LINK_ENDING);
     switch (link->state) {
     case TCP_LINK_ENDING:
     case TCP_LINK_UNPINNING:

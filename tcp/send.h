@@ -41,9 +41,8 @@ struct tcp_op {
     uint64_t token;        /* WRITE */
     uint32_t mark;         /* modulo 2^32; see enum tcp_hold */
     bool is_write;
-    uint8_t way;    /* enum tcp_send_way; once decided it holds for the whole op */
-    uint8_t hold;   /* enum tcp_hold */
-    uint8_t window; /* of the send mode's trial */
+    uint8_t way;  /* enum tcp_send_way; once decided it holds for the whole op */
+    uint8_t hold; /* enum tcp_hold */
 };
 
 struct tcp_sender {

@@ -1,7 +1,7 @@
 /*
  * The policy of tcp.send_mode. Hysteresis: three quarters of a window must have been copied to
  * leave zerocopy, and three quarters of a probe must not have been copied to return to it; between
- * splice and copy every pair of a trial must agree, by a tenth, to change. Pure; owns nothing.
+ * splice and copy every pair of a trial must agree, by a fifth, to change. Pure; owns nothing.
  */
 #include "send_mode.h"
 
@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What one way must cost more than the other, in hundredths, to count as worse. */
-#define CLEARLY_MORE 110u
+/* What one way must take longer than the other, in hundredths, to count as worse. Where the sender
+ * is not what limits the rate both take the same, and splice, which saves the copy, stays. */
+#define CLEARLY_MORE 120u
+
+#define TRIAL_PAYLOADS (TCP_SEND_TRIAL_WINDOWS * TCP_SEND_TRIAL_BATCH)
 
 static const char *const way_names[] = {
     [TCP_WAY_UNDECIDED] = "copy",
@@ -68,7 +71,7 @@ static void begin_stage(struct tcp_send_mode *mode, enum tcp_send_stage stage)
     mode->tries = 0;
     begin_window(mode);
     if (stage == TCP_STAGE_TRIAL)
-        memset(mode->cost, 0, sizeof(mode->cost));
+        memset(mode->pace, 0, sizeof(mode->pace));
 }
 
 /* Splice is taken at its word at first: its trial says more. */
@@ -96,27 +99,26 @@ void tcp_send_mode_unsupported(struct tcp_send_mode *mode, const char *why)
 
 /* ---- splice against copy -------------------------------------------------------------------- */
 
-/* CPU seconds per GB of a way, over the whole trial. */
-static double cost_of(const struct tcp_send_mode *mode, unsigned first)
+/* GB/s of a way, over the whole trial. */
+static double rate_of(const struct tcp_send_mode *mode, unsigned first)
 {
-    uint64_t bytes = 0, cpu_ns = 0;
+    uint64_t bytes = 0, ns = 0;
 
     for (unsigned i = first; i < TCP_SEND_TRIAL_WINDOWS; i += 2) {
-        bytes += mode->cost[i].bytes;
-        cpu_ns += mode->cost[i].cpu_ns;
+        bytes += mode->pace[i].bytes;
+        ns += mode->pace[i].ns;
     }
-    return bytes > 0 ? (double)cpu_ns / (double)bytes : 0;
+    return ns > 0 ? (double)bytes / (double)ns : 0;
 }
 
-/* Whether `first` cost clearly more than `second` in every pair: 0 is splice, 1 is copy. */
+/* Whether `first` took clearly longer than `second` in every pair: 0 is splice, 1 is copy. */
 static bool is_worse(const struct tcp_send_mode *mode, unsigned first, unsigned second)
 {
     for (unsigned i = 0; i < TCP_SEND_TRIAL_WINDOWS; i += 2) {
-        uint64_t a_bytes = mode->cost[i + first].bytes, b_bytes = mode->cost[i + second].bytes;
-        double a = (double)mode->cost[i + first].cpu_ns, b = (double)mode->cost[i + second].cpu_ns;
+        double a = (double)mode->pace[i + first].ns / (double)mode->pace[i + first].bytes;
+        double b = (double)mode->pace[i + second].ns / (double)mode->pace[i + second].bytes;
 
-        if (a_bytes == 0 || b_bytes == 0 ||
-            a / (double)a_bytes * 100 < b / (double)b_bytes * CLEARLY_MORE)
+        if (a * 100 <= b * CLEARLY_MORE)
             return false;
     }
     return true;
@@ -128,18 +130,26 @@ static void judge_trial(struct tcp_send_mode *mode)
         change(mode, TCP_WAY_COPY);
     else if (is_worse(mode, 1, 0))
         change(mode, TCP_WAY_SPLICE);
-    snprintf(mode->why, sizeof(mode->why),
-             "auto: %s; splice takes %.3f CPU s/GB to send, copy %.3f", mode->cause,
-             cost_of(mode, 0), cost_of(mode, 1));
+    snprintf(mode->why, sizeof(mode->why), "auto: %.80s; splice moved %.2f GB/s, copy %.2f",
+             mode->cause, rate_of(mode, 0), rate_of(mode, 1));
     begin_stage(mode, TCP_STAGE_STEADY);
 }
 
-void tcp_send_mode_cost(struct tcp_send_mode *mode, uint8_t window, uint64_t bytes, uint64_t cpu_ns)
+/* The payload that begins now ends what the one before it took. */
+static void take_time(struct tcp_send_mode *mode, uint64_t len_bytes, uint64_t now_ns)
 {
-    if (window == 0 || mode->stage != TCP_STAGE_TRIAL)
-        return;
-    mode->cost[window - 1].bytes += bytes;
-    mode->cost[window - 1].cpu_ns += cpu_ns;
+    uint32_t before = mode->tries - 1;
+
+    if (mode->tries > 0 && before % TCP_SEND_TRIAL_BATCH >= TCP_SEND_TRIAL_SKIP)
+        mode->pace[before / TCP_SEND_TRIAL_BATCH].ns += now_ns - mode->pace_began_ns;
+    mode->pace_began_ns = now_ns;
+    if (mode->tries < TRIAL_PAYLOADS && mode->tries % TCP_SEND_TRIAL_BATCH >= TCP_SEND_TRIAL_SKIP)
+        mode->pace[mode->tries / TCP_SEND_TRIAL_BATCH].bytes += len_bytes;
+}
+
+bool tcp_send_mode_is_measuring(const struct tcp_send_mode *mode)
+{
+    return mode->stage == TCP_STAGE_TRIAL;
 }
 
 static const char *splice_advice(int error)
@@ -199,34 +209,31 @@ static bool is_probing(const struct tcp_send_mode *mode)
     return mode->stage == TCP_STAGE_PROBE && mode->tries < TCP_SEND_PROBE;
 }
 
-static struct tcp_send_choice choose_in_trial(struct tcp_send_mode *mode)
+static enum tcp_send_way choose_in_trial(struct tcp_send_mode *mode)
 {
-    uint32_t window = mode->tries++ / TCP_SEND_TRIAL_BATCH;
-
-    return (struct tcp_send_choice){
-        .way = window % 2 == 0 ? TCP_WAY_SPLICE : TCP_WAY_COPY,
-        .window = (uint8_t)(window + 1),
-    };
+    return mode->tries++ / TCP_SEND_TRIAL_BATCH % 2 == 0 ? TCP_WAY_SPLICE : TCP_WAY_COPY;
 }
 
-struct tcp_send_choice tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
-                                            uint64_t now_ns)
+enum tcp_send_way tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
+                                       uint64_t now_ns)
 {
-    const uint32_t trial = TCP_SEND_TRIAL_WINDOWS * TCP_SEND_TRIAL_BATCH;
-
     if (len_bytes < mode->limit_bytes)
-        return (struct tcp_send_choice){.way = TCP_WAY_COPY};
-    if (mode->stage == TCP_STAGE_TRIAL && mode->tries == trial)
+        return TCP_WAY_COPY;
+    if (mode->stage == TCP_STAGE_TRIAL && mode->tries == TRIAL_PAYLOADS) {
+        take_time(mode, len_bytes, now_ns);
         judge_trial(mode);
+    }
     if (mode->stage != TCP_STAGE_TRIAL && mode->way != TCP_WAY_ZEROCOPY && !is_probing(mode))
         maybe_probe(mode, now_ns);
-    if (mode->stage == TCP_STAGE_TRIAL)
+    if (mode->stage == TCP_STAGE_TRIAL) {
+        take_time(mode, len_bytes, now_ns);
         return choose_in_trial(mode);
+    }
     if (is_probing(mode)) {
         mode->tries++;
-        return (struct tcp_send_choice){.way = TCP_WAY_ZEROCOPY};
+        return TCP_WAY_ZEROCOPY;
     }
-    return (struct tcp_send_choice){.way = mode->way};
+    return mode->way;
 }
 
 static void explain(struct tcp_send_mode *mode)

@@ -3,7 +3,7 @@
  * pipe (splice), or through the kernel's copy. `auto` begins with zerocopy. Where the kernel copies
  * most of a window all the same (loopback, veth, a device without scatter-gather) or refuses to pin
  * pages, it changes to splice, measures splice against copy in alternating batches, and keeps the
- * cheaper; from time to time it probes zerocopy and measures again. Pure; time is handed in.
+ * faster; from time to time it probes zerocopy and measures again. Pure; time is handed in.
  */
 #ifndef TCP_SEND_MODE_H
 #define TCP_SEND_MODE_H
@@ -31,9 +31,11 @@ enum tcp_send_way {
 /* Outcomes of zerocopy that are judged together: in that mode, and in a probe. */
 #define TCP_SEND_WINDOW 16u
 #define TCP_SEND_PROBE  8u
-/* A trial: pairs of so many payloads spliced and as many copied. */
+/* A trial: pairs of so many payloads spliced and as many copied, of which the first few are not
+ * counted: they go out as fast as the buffers of the sockets drain of what was there before. */
 #define TCP_SEND_TRIAL_PAIRS 3u
-#define TCP_SEND_TRIAL_BATCH 4u
+#define TCP_SEND_TRIAL_BATCH 8u
+#define TCP_SEND_TRIAL_SKIP  3u
 /* Between probes; doubled after each that fails, up to the maximum. */
 #define TCP_SEND_PROBE_MIN_NS UINT64_C(10000000000)
 #define TCP_SEND_PROBE_MAX_NS UINT64_C(320000000000)
@@ -55,18 +57,13 @@ struct tcp_send_mode {
     uint32_t tries;                 /* of the probe or trial, so far */
     uint32_t seen, copied, refused; /* outcomes of the window or probe */
     struct {
-        uint64_t bytes, cpu_ns;
-    } cost[TCP_SEND_TRIAL_WINDOWS];            /* splice, copy, splice, copy, ... */
+        uint64_t bytes, ns;
+    } pace[TCP_SEND_TRIAL_WINDOWS]; /* splice, copy, splice, copy, ... */
+    uint64_t pace_began_ns;
     uint64_t probe_interval_ns, next_probe_ns; /* next 0: none */
     uint32_t switches;
     char cause[96]; /* why zerocopy is not the mode: the beginning of `why` */
     char why[160];  /* why the mode is what it is, for link stats */
-};
-
-/* The way of one payload. */
-struct tcp_send_choice {
-    enum tcp_send_way way;
-    uint8_t window; /* 1 + the window of the trial that it belongs to; 0: none */
 };
 
 void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting setting,
@@ -78,9 +75,12 @@ bool tcp_send_mode_wants_zerocopy(const struct tcp_send_mode *mode);
 /* The socket cannot do zerocopy at all. */
 void tcp_send_mode_unsupported(struct tcp_send_mode *mode, const char *why);
 
+/* A trial is under way: the clock is to be read for every payload. */
+bool tcp_send_mode_is_measuring(const struct tcp_send_mode *mode);
+
 /* How a payload that is about to begin goes out. May change the mode: compare `switches`. */
-struct tcp_send_choice tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
-                                            uint64_t now_ns);
+enum tcp_send_way tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
+                                       uint64_t now_ns);
 
 /*
  * Outcomes of zero-copy calls: the kernel completed `count` of them and copied or not, or refused
@@ -93,10 +93,6 @@ bool tcp_send_mode_refused(struct tcp_send_mode *mode, uint64_t now_ns);
 /* Splicing failed with a positive errno (EPERM: no pipe of a useful size): copy until the next
  * probe. */
 void tcp_send_mode_splice_failed(struct tcp_send_mode *mode, int error, uint64_t now_ns);
-
-/* What it cost to hand over `bytes` of a payload of that window of the trial. */
-void tcp_send_mode_cost(struct tcp_send_mode *mode, uint8_t window, uint64_t bytes,
-                        uint64_t cpu_ns);
 
 /* "zerocopy", "splice" or "copy". */
 const char *tcp_send_mode_name(const struct tcp_send_mode *mode);

@@ -36,23 +36,22 @@ static struct tcp_op *current_op(struct tcp_sender *sender)
 
 static void choose(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
 {
-    struct tcp_send_choice choice = {.way = TCP_WAY_COPY};
+    enum tcp_send_way way = TCP_WAY_COPY;
+    int rc;
 
     if (op->way != TCP_WAY_UNDECIDED)
         return;
     if (op->is_write)
-        choice = tcp_send_mode_choose(&sender->mode, op->payload_bytes, now_ns);
-    if (choice.way == TCP_WAY_SPLICE) {
-        int rc = tcp_splice_open(&sender->splice, sender->sys);
-
+        way = tcp_send_mode_choose(&sender->mode, op->payload_bytes, now_ns);
+    if (way == TCP_WAY_SPLICE) {
+        rc = tcp_splice_open(&sender->splice, sender->sys);
         if (rc < 0) {
             tcp_send_mode_splice_failed(&sender->mode, -rc, now_ns);
-            choice = (struct tcp_send_choice){.way = TCP_WAY_COPY};
+            way = TCP_WAY_COPY;
         }
     }
-    op->way = (uint8_t)choice.way;
-    op->window = choice.window;
-    if (choice.way == TCP_WAY_SPLICE) {
+    op->way = (uint8_t)way;
+    if (way == TCP_WAY_SPLICE) {
         tcp_frame_set_flags(op->header, TCP_FLAG_SPLICED);
         op->hold = TCP_HOLD_SPLICED;
         op->mark = (uint32_t)++sender->splices_begun;
@@ -215,7 +214,6 @@ static void give_up_splicing(struct tcp_sender *sender, struct tcp_op *op, int e
 {
     tcp_splice_close(&sender->splice, sender->sys);
     op->way = TCP_WAY_COPY;
-    op->window = 0;
     tcp_send_mode_splice_failed(&sender->mode, error, now_ns);
 }
 
@@ -250,23 +248,10 @@ static int hand_over_spliced(struct tcp_sender *sender, struct tcp_op *op, uint6
 static int hand_over(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)
 {
     struct tcp_op *op = current_op(sender);
-    uint64_t before = sender->handed_bytes, began = 0;
-    uint8_t window = 0;
-    int rc;
 
-    if (op != NULL) {
-        choose(sender, op, now_ns);
-        window = op->window;
-        began = window > 0 ? sender->sys->cpu_ns(sender->sys->user) : 0;
-    }
     if (op != NULL && op->way == TCP_WAY_SPLICE && op->handed_bytes >= TCP_FRAME_BYTES)
-        rc = hand_over_spliced(sender, op, now_ns);
-    else
-        rc = hand_over_gathered(sender, max_bytes, now_ns);
-    if (window > 0)
-        tcp_send_mode_cost(&sender->mode, window, sender->handed_bytes - before,
-                           sender->sys->cpu_ns(sender->sys->user) - began);
-    return rc;
+        return hand_over_spliced(sender, op, now_ns);
+    return hand_over_gathered(sender, max_bytes, now_ns);
 }
 
 int64_t tcp_sender_run(struct tcp_sender *sender, uint64_t max_bytes, uint64_t now_ns)

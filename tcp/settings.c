@@ -18,7 +18,7 @@ static const struct option options[] = {
      .help =
          "How large payloads are handed to the kernel: zerocopy (MSG_ZEROCOPY), splice (vmsplice "
          "and splice through a pipe, also without a copy on loopback and veth), or copy. auto "
-         "begins with zerocopy, changes to the cheaper of splice and copy where the kernel copies "
+         "begins with zerocopy, changes to the faster of splice and copy where the kernel copies "
          "all the same, and probes again from time to time."},
     {.key = "tcp.zero_copy_send_limit",
      .type = OPTION_SIZE,

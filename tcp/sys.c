@@ -12,8 +12,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "common/clock.h"
-
 #define PAGE_BYTES 4096u
 
 static ssize_t kernel_sendmsg(void *user, int fd, const struct msghdr *msg, int flags)
@@ -118,12 +116,6 @@ static bool kernel_is_over(void *user, int fd)
            info.tcpi_state == BPF_TCP_CLOSE;
 }
 
-static uint64_t kernel_cpu_ns(void *user)
-{
-    (void)user;
-    return clock_thread_cpu_ns();
-}
-
 const struct tcp_sys tcp_sys_kernel = {
     .sendmsg = kernel_sendmsg,
     .recvmsg = kernel_recvmsg,
@@ -133,5 +125,4 @@ const struct tcp_sys tcp_sys_kernel = {
     .pipe_open = kernel_pipe_open,
     .pipe_close = kernel_pipe_close,
     .is_over = kernel_is_over,
-    .cpu_ns = kernel_cpu_ns,
 };

@@ -28,8 +28,6 @@ struct tcp_sys {
     /* The connection is over in both directions: reset, aborted or given up, by either side. What
      * was received before that can be read all the same. */
     bool (*is_over)(void *user, int fd);
-    /* Processor time of the calling thread. */
-    uint64_t (*cpu_ns)(void *user);
     void *user;
 };
 

@@ -190,9 +190,10 @@ void tcp_link_lost(struct tcp_link *link, int error);
 /* The peer said its orderly BYE. */
 void tcp_link_bye(struct tcp_link *link);
 
-/* The peer has closed its side, was reset, or has said BYE: what it has not read yet it will drop.
+/* The peer has closed its side, was reset, or has said BYE: what it has not read it will drop.
+ * `in_order`: what was handed over counts as sent, although the peer has not said that it read it.
  */
-void tcp_link_peer_is_done(struct tcp_link *link);
+void tcp_link_peer_is_done(struct tcp_link *link, bool in_order);
 
 /* The peer has closed its side. */
 void tcp_link_closed_by_peer(struct tcp_link *link);

@@ -84,7 +84,7 @@ run_embar() # SIZE MODE CHECKSUM ACK
 run_group() # NAME SIZE
 {
     local group=$1 mode checksum ack
-    for mode in copy zerocopy; do
+    for mode in copy zerocopy splice auto; do
         for checksum in none crc32c; do
             local beside="$mode $checksum"
             run_iperf "iperf3"

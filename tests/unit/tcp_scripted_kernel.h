@@ -56,7 +56,6 @@ static struct {
     unsigned fill_count, fill_next, drain_count, drain_next;
     bool drain_more[1024]; /* of each splice */
     unsigned drain_calls;
-    uint64_t cpu_ns, cpu_step; /* processor time, and how much a look at it takes */
     unsigned error_asked;
     uint8_t wire[WIRE_BYTES];
     size_t wire_bytes;
@@ -190,12 +189,6 @@ static inline bool fake_is_over(void *user, int fd)
     return kernel.over;
 }
 
-static inline uint64_t fake_cpu_ns(void *user)
-{
-    (void)user;
-    return kernel.cpu_ns += kernel.cpu_step;
-}
-
 static const struct tcp_sys fake = {
     .sendmsg = fake_sendmsg,
     .recvmsg = fake_recvmsg,
@@ -205,7 +198,6 @@ static const struct tcp_sys fake = {
     .pipe_open = fake_pipe_open,
     .pipe_close = fake_pipe_close,
     .is_over = fake_is_over,
-    .cpu_ns = fake_cpu_ns,
 };
 
 static inline void answer(ssize_t what)
