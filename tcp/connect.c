@@ -108,11 +108,12 @@ int tcp_link_connect(struct embar_link *core, const char *address, struct embar_
 
     if (rc < 0)
         return rc;
-    rc = tcp_link_init(link, core, t);
+    rc = tcp_link_init(link, core, t, (uint32_t)t->settings->lanes);
     if (rc < 0) {
         freeaddrinfo(list);
         return diag_fail(diag, -rc, "out of memory for a link to %s", address);
     }
+    link->is_connector = true;
     link->addresses = list;
     link->next_address = list;
     link->limit_ns = tcp_transport_now(t) + t->settings->connect_timeout_ns;
@@ -123,10 +124,11 @@ int tcp_link_connect(struct embar_link *core, const char *address, struct embar_
 
 static void ask(struct tcp_link *link)
 {
-    struct tcp_frame frame = {.type = TCP_FRAME_REQUEST, .offset = UINT64_C(1) << 32};
+    struct tcp_frame frame = {.type = TCP_FRAME_REQUEST, .offset = (uint64_t)link->lane_room << 32};
     struct tcp_lane *lane = &link->lanes[0];
 
-    frame.key = env_random(link->transport->env);
+    link->wire_id = env_random(link->transport->env);
+    frame.key = link->wire_id;
     tcp_link_set_state(link, TCP_LINK_ASKING);
     tcp_link_set_deadline(link, link->limit_ns);
     lane->rx.allowed = TCP_FRAME_BIT(TCP_FRAME_ACCEPT) | TCP_FRAME_BIT(TCP_FRAME_REJECT) |

@@ -104,7 +104,7 @@ static int check_request(const struct tcp_frame *frame, struct embar_diag *diag)
 {
     uint32_t lane = (uint32_t)frame->offset, lanes = (uint32_t)(frame->offset >> 32);
 
-    if (frame->len_bytes != 0 || frame->immediate != 0 || lane >= lanes)
+    if (frame->len_bytes != 0 || frame->immediate != 0 || lane >= lanes || lanes > TCP_MAX_LANES)
         return diag_fail(diag, EPROTO,
                          "a request for lane %" PRIu32 " of %" PRIu32 " makes no sense", lane,
                          lanes);
@@ -115,6 +115,16 @@ static int check_placed(const struct tcp_frame *frame, struct embar_diag *diag)
 {
     if (frame->key != 0 || frame->immediate != 0 || frame->len_bytes != 0)
         return diag_fail(diag, EPROTO, "a PLACED frame has fields set that it does not use");
+    return 0;
+}
+
+static int check_accept(const struct tcp_frame *frame, struct embar_diag *diag)
+{
+    if (frame->len_bytes != 0 || frame->key != 0 || frame->immediate != 0)
+        return diag_fail(diag, EPROTO, "an ACCEPT frame has fields set that it does not use");
+    if (frame->offset == 1 || frame->offset > TCP_MAX_LANES)
+        return diag_fail(diag, EPROTO, "an ACCEPT frame wants %" PRIu64 " lanes to join",
+                         frame->offset);
     return 0;
 }
 
@@ -134,7 +144,7 @@ int tcp_frame_check(const struct tcp_frame *frame, unsigned allowed,
     case TCP_FRAME_SEND:
         return check_plain(frame, 1, TCP_MAX_SEND_BYTES, diag);
     case TCP_FRAME_ACCEPT:
-        return check_plain(frame, 0, 0, diag);
+        return check_accept(frame, diag);
     case TCP_FRAME_REJECT:
     case TCP_FRAME_BYE:
         return check_plain(frame, 0, TCP_MAX_REASON_BYTES, diag);

@@ -15,6 +15,7 @@
 #define TCP_MAX_WRITE_BYTES  (1u << 30)
 #define TCP_MAX_SEND_BYTES   4096u
 #define TCP_MAX_REASON_BYTES 255u
+#define TCP_MAX_LANES        16u
 
 enum tcp_frame_type {
     TCP_FRAME_REQUEST = 1, /* the connector's first frame: asks for a link */
@@ -44,7 +45,8 @@ struct tcp_frame {
     uint16_t flags;     /* WRITE: TCP_FLAG_SPLICED or 0 */
     uint64_t key;       /* WRITE: of the exposed buffer; REQUEST: random id of the link */
     uint64_t offset;    /* WRITE: into the buffer; REQUEST: lane index, lane count << 32;
-                         * PLACED: count since the link came up */
+                         * PLACED: count since the link came up;
+                         * ACCEPT: lanes that are to join, 0: the link is up */
     uint32_t immediate; /* WRITE; BYE: enum tcp_bye */
     uint32_t len_bytes; /* of the payload that follows */
 };

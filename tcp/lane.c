@@ -22,12 +22,12 @@
 #define LOW_WATER_MIN (64u << 10)
 #define LOW_WATER_MAX (512u << 10)
 
-int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link)
+int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link, uint32_t index)
 {
     const struct tcp_settings *s = link->transport->settings;
     int rc;
 
-    *lane = (struct tcp_lane){.watch = TCP_WATCH_LANE, .fd = -1, .link = link};
+    *lane = (struct tcp_lane){.watch = TCP_WATCH_LANE, .fd = -1, .link = link, .index = index};
     rc = tcp_receiver_init(&lane->rx, &tcp_sys_kernel, -1);
     if (rc < 0)
         return rc;
@@ -44,17 +44,31 @@ void tcp_lane_destroy(struct tcp_lane *lane)
     tcp_receiver_destroy(&lane->rx);
 }
 
-int tcp_lane_open(struct tcp_lane *lane, int fd, uint32_t events)
+static void take_over(struct tcp_lane *lane, int fd, uint32_t events)
 {
-    int rc = tcp_transport_watch(lane->link->transport, fd, events, lane);
-
-    if (rc < 0)
-        return rc;
     lane->fd = fd;
     lane->tx.fd = fd;
     lane->rx.fd = fd;
     lane->interest = events;
     lane->low_water = 1;
+}
+
+int tcp_lane_open(struct tcp_lane *lane, int fd, uint32_t events)
+{
+    int rc = tcp_transport_watch(lane->link->transport, fd, events, lane);
+
+    if (rc == 0)
+        take_over(lane, fd, events);
+    return rc;
+}
+
+int tcp_lane_adopt(struct tcp_lane *lane, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = lane};
+
+    if (epoll_ctl(lane->link->transport->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0)
+        return -errno;
+    take_over(lane, fd, events);
     return 0;
 }
 
@@ -137,7 +151,7 @@ static void take_completions(struct tcp_lane *lane)
     else if (rc < 0)
         defer_error(lane, -rc);
     else
-        tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+        tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
     tcp_link_end_unpinned(lane->link);
 }
 
@@ -158,12 +172,19 @@ uint64_t tcp_lane_send(struct tcp_lane *lane)
         return 0;
     }
     log_switch(lane);
-    tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+    tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
     if (lane->tx.blocked)
         tcp_lane_set_interest(lane, lane->interest | EPOLLOUT);
     if (n > 0)
         tcp_link_sent(lane->link);
     return (uint64_t)n;
+}
+
+/* After the peer's BYE on this lane nothing but the end of the stream comes, which says nothing as
+ * long as other lanes carry on. */
+static bool is_read(const struct tcp_lane *lane)
+{
+    return !lane->bye || lane->rx.discard || lane->send_error != 0;
 }
 
 static uint64_t receive(struct tcp_lane *lane, int *budget)
@@ -181,11 +202,11 @@ static uint64_t receive(struct tcp_lane *lane, int *budget)
     if (why.error != 0)
         tcp_link_refuse(lane->link, rc, why.text);
     else if (lane->send_error != 0 && (rc < 0 || !lane->rx.more))
-        tcp_link_lost(lane->link, lane->send_error);
+        tcp_link_lost(lane, lane->send_error);
     else if (rc == -EPIPE)
-        tcp_link_closed_by_peer(lane->link);
+        tcp_link_closed_by_peer(lane);
     else if (rc < 0)
-        tcp_link_lost(lane->link, -rc);
+        tcp_link_lost(lane, -rc);
     return lane->rx.received_bytes - before;
 }
 
@@ -220,10 +241,14 @@ uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
         tcp_connect_ready(lane->link);
         return 0;
     }
+    if (lane->connecting) {
+        tcp_join_ready(lane);
+        return 0;
+    }
     if (lane->completions)
         take_completions(lane);
     moved = tcp_lane_send(lane);
-    if (is_live(lane) && (lane->readable || lane->rx.more || lane->hot > 0)) {
+    if (is_live(lane) && is_read(lane) && (lane->readable || lane->rx.more || lane->hot > 0)) {
         received = receive(lane, budget);
         set_low_water(lane);
         if (lane->low_water > 1)
@@ -232,6 +257,11 @@ uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
             lane->hot = HOT_ROUNDS;
         else if (lane->hot > 0)
             lane->hot--;
+    }
+    if (!is_read(lane)) {
+        lane->readable = false;
+        lane->rx.more = false;
+        lane->hot = 0;
     }
     if (lane->hot > 0 || tcp_lane_has_work(lane))
         tcp_lane_wake(lane);

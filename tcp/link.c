@@ -1,7 +1,7 @@
 /*
  * Links: their states, the frames that begin and end them, the exposed window, and what core asks
- * of them. The end of a link is in link_end.c, connecting in connect.c. Owns the lanes. Runs on the
- * transport's thread.
+ * of them. The end of a link is in link_end.c, connecting in connect.c, the lanes beyond the first
+ * in join.c. Owns the lanes. Runs on the transport's thread.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,6 +20,7 @@ static const char *const state_names[] = {
     [TCP_LINK_CONNECTING] = "connecting",
     [TCP_LINK_ASKING] = "asking",
     [TCP_LINK_ASKED] = "asked",
+    [TCP_LINK_JOINING] = "joining",
     [TCP_LINK_UP] = "up",
     [TCP_LINK_ENDING] = "ending",
     [TCP_LINK_LINGERING] = "lingering",
@@ -41,21 +42,23 @@ void tcp_link_set_deadline(struct tcp_link *link, uint64_t when_ns)
     tcp_transport_at(link->transport, when_ns);
 }
 
-int tcp_link_init(struct tcp_link *link, struct embar_link *core, struct tcp_transport *t)
+int tcp_link_init(struct tcp_link *link, struct embar_link *core, struct tcp_transport *t,
+                  uint32_t lane_room)
 {
     int rc;
 
     link->link = core;
     link->transport = t;
     tcp_list_add_tail(&t->links, &link->in_links);
-    link->lanes = calloc(1, sizeof(*link->lanes));
+    link->lanes = calloc(lane_room, sizeof(*link->lanes));
     if (link->lanes == NULL) {
         rc = -ENOMEM;
         goto unlink;
     }
-    rc = tcp_lane_init(&link->lanes[0], link);
+    rc = tcp_lane_init(&link->lanes[0], link, 0);
     if (rc < 0)
         goto free_lanes;
+    link->lane_room = lane_room;
     link->lane_count = 1;
     return 0;
 
@@ -84,34 +87,42 @@ void tcp_link_release(struct tcp_link *link)
 int tcp_link_adopt(struct tcp_link *link, int fd)
 {
     struct tcp_lane *lane = &link->lanes[0];
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = lane};
+    int rc = tcp_lane_adopt(lane, fd, EPOLLIN);
 
-    /* The descriptor is in epoll already, as a pending connection. */
-    if (epoll_ctl(link->transport->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0)
-        return -errno;
-    lane->fd = fd;
-    lane->tx.fd = fd;
-    lane->rx.fd = fd;
-    lane->interest = EPOLLIN;
-    lane->low_water = 1;
+    if (rc < 0)
+        return rc;
     lane->rx.allowed = TCP_FRAME_BIT(TCP_FRAME_BYE);
     tcp_link_set_state(link, TCP_LINK_ASKED);
     return 0;
 }
 
-/* Both sides agree: from here on data flows. */
-static void go_up(struct tcp_link *link)
+/* Messages have one order: they keep to the first lane. */
+static unsigned frames_of_lane(const struct tcp_lane *lane)
+{
+    unsigned frames = TCP_FRAME_BIT(TCP_FRAME_WRITE) | TCP_FRAME_BIT(TCP_FRAME_PLACED) |
+                      TCP_FRAME_BIT(TCP_FRAME_BYE);
+
+    return lane->index == 0 ? frames | TCP_FRAME_BIT(TCP_FRAME_SEND) : frames;
+}
+
+void tcp_link_go_up(struct tcp_link *link)
 {
     struct tcp_transport *t = link->transport;
-    struct tcp_lane *lane = &link->lanes[0];
-    int rc =
-        tcp_send_mode_wants_zerocopy(&lane->tx.mode) ? tcp_socket_enable_zerocopy(lane->fd) : 0;
 
-    if (rc < 0)
-        tcp_send_mode_unsupported(&lane->tx.mode, strerror(-rc));
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+        int rc =
+            tcp_send_mode_wants_zerocopy(&lane->tx.mode) ? tcp_socket_enable_zerocopy(lane->fd) : 0;
+
+        if (rc < 0)
+            tcp_send_mode_unsupported(&lane->tx.mode, strerror(-rc));
+        lane->rx.allowed = frames_of_lane(lane);
+    }
     tcp_link_set_state(link, TCP_LINK_UP);
-    lane->rx.allowed = TCP_FRAME_BIT(TCP_FRAME_WRITE) | TCP_FRAME_BIT(TCP_FRAME_SEND) |
-                       TCP_FRAME_BIT(TCP_FRAME_PLACED) | TCP_FRAME_BIT(TCP_FRAME_BYE);
+    if (link->is_connector && link->lane_count < link->lane_room)
+        log_info("link %" PRIu64 ": %" PRIu32 " of %" PRIu32 " lanes: %s takes no more (tcp.lanes)",
+                 embar_link_id(link->link), link->lane_count, link->lane_room,
+                 embar_link_peer(link->link));
     link->deadline_ns = 0;
     if (t->settings->user_timeout_ns > 0)
         tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->user_timeout_ns / 4);
@@ -122,10 +133,14 @@ static void look_at_peer(struct tcp_link *link)
 {
     struct tcp_transport *t = link->transport;
     uint64_t timeout = t->settings->user_timeout_ns;
-    struct tcp_liveness_facts facts;
 
-    if (tcp_liveness_read(link->lanes[0].fd, &facts) &&
-        tcp_liveness_judge(&link->liveness, &facts, timeout, t->now_ns)) {
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+        struct tcp_liveness_facts facts;
+
+        if (!tcp_liveness_read(lane->fd, &facts) ||
+            !tcp_liveness_judge(&lane->liveness, &facts, timeout, t->now_ns))
+            continue;
         tcp_link_end(link, -ETIMEDOUT,
                      "%s has not acknowledged anything for %" PRIu64 " ms: its host or the network "
                      "between has failed (tcp.user_timeout)",
@@ -147,6 +162,9 @@ void tcp_link_timeout(struct tcp_link *link)
                      "too busy, or not a listener of Embar",
                      embar_link_peer(link->link));
         break;
+    case TCP_LINK_JOINING:
+        tcp_join_timeout(link);
+        break;
     case TCP_LINK_UP:
         look_at_peer(link);
         break;
@@ -156,11 +174,12 @@ void tcp_link_timeout(struct tcp_link *link)
     }
 }
 
-void tcp_link_write_over(void *user, uint64_t token, size_t len_bytes, int status)
+void tcp_lane_write_over(void *user, uint64_t token, size_t len_bytes, int status)
 {
-    struct tcp_link *link = user;
+    struct tcp_lane *lane = user;
 
-    core_write_done(link->link, token, len_bytes, status);
+    lane->outstanding_bytes -= len_bytes;
+    core_write_done(lane->link->link, token, len_bytes, status);
 }
 
 void tcp_link_sent(struct tcp_link *link)
@@ -194,7 +213,7 @@ static bool on_placed(struct tcp_lane *lane, uint64_t count)
     struct embar_diag why;
 
     if (tcp_sender_placed(&lane->tx, count) == 0) {
-        tcp_sender_reap(&lane->tx, tcp_link_write_over, lane->link);
+        tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
         return true;
     }
     diag_fail(&why, EPROTO,
@@ -203,6 +222,21 @@ static bool on_placed(struct tcp_lane *lane, uint64_t count)
               count, lane->tx.placed, lane->tx.splices);
     tcp_link_refuse(lane->link, -EPROTO, why.text);
     return false;
+}
+
+/* The listener's answer. Returns whether to receive on. */
+static bool on_accept(struct tcp_link *link, uint64_t lanes)
+{
+    struct embar_diag why;
+    int rc = tcp_join_check_accept(link, lanes, &why);
+
+    if (rc < 0)
+        tcp_link_refuse(link, rc, why.text);
+    else if (lanes > 0)
+        tcp_join_begin(link, (uint32_t)lanes);
+    else
+        tcp_link_go_up(link);
+    return link->state == TCP_LINK_JOINING || link->state == TCP_LINK_UP;
 }
 
 static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t *payload)
@@ -214,8 +248,7 @@ static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t 
 
     switch (frame->type) {
     case TCP_FRAME_ACCEPT:
-        go_up(link);
-        return true;
+        return on_accept(link, frame->offset);
     case TCP_FRAME_REJECT:
         tcp_link_end(link, -ECONNREFUSED, "%s refused the link: %.*s", peer, len,
                      (const char *)payload);
@@ -223,9 +256,9 @@ static bool on_control(void *user, const struct tcp_frame *frame, const uint8_t 
     case TCP_FRAME_PLACED:
         return on_placed(lane, frame->offset);
     case TCP_FRAME_BYE:
-        tcp_link_peer_is_done(link, frame->immediate == TCP_BYE_ORDERLY);
+        tcp_lane_peer_is_done(lane, frame->immediate == TCP_BYE_ORDERLY);
         if (frame->immediate == TCP_BYE_ORDERLY)
-            tcp_link_bye(link);
+            tcp_link_bye(lane);
         else
             tcp_link_end(link, -ECONNABORTED, "%s broke the link off: %.*s", peer, len,
                          (const char *)payload);
@@ -252,10 +285,12 @@ static int link_accept(struct embar_link *core)
 
     if (link->state != TCP_LINK_ASKED)
         return -ENOTCONN;
+    if (link->lane_room > 1)
+        return tcp_join_await(link);
     rc = tcp_sender_control(&link->lanes[0].tx, &frame, NULL);
     if (rc < 0)
         return rc;
-    go_up(link);
+    tcp_link_go_up(link);
     tcp_lane_send(&link->lanes[0]);
     tcp_lane_wake(&link->lanes[0]);
     return 0;
@@ -279,8 +314,11 @@ static void link_disconnect(struct embar_link *core)
 
     if (link->state == TCP_LINK_CONNECTING)
         tcp_link_end(link, 0, "this side gave the attempt to connect up");
-    else if (link->state <= TCP_LINK_UP)
+    else if (link->state <= TCP_LINK_UP) {
+        if (link->state == TCP_LINK_JOINING)
+            tcp_join_abandon(link);
         tcp_link_finish(link, &frame, NULL, 0, "this side ended the link");
+    }
     /* Else it is ending already. */
 }
 
@@ -298,6 +336,8 @@ static void link_stats(const struct embar_link *core, struct embar_link_stats *s
 {
     const struct tcp_link *link = link_private(core);
 
+    uint64_t most = 0;
+
     stats->lanes = link->lane_count;
     for (uint32_t i = 0; i < link->lane_count; i++) {
         const struct tcp_lane *lane = &link->lanes[i];
@@ -306,6 +346,10 @@ static void link_stats(const struct embar_link *core, struct embar_link_stats *s
         stats->receive_calls += lane->rx.receive_calls;
         stats->zerocopy_sends += lane->tx.zerocopy.sends;
         stats->zerocopy_copied += lane->tx.zerocopy.copied;
+        if (i > 0 && lane->tx.handed_bytes <= most)
+            continue;
+        /* Each lane chooses for itself; the one that carried most speaks for the link. */
+        most = lane->tx.handed_bytes;
         stats->send_mode = tcp_send_mode_name(&lane->tx.mode);
         snprintf(stats->send_mode_why, sizeof(stats->send_mode_why), "%s", lane->tx.mode.why);
     }
@@ -362,7 +406,7 @@ const struct backend_buffer_ops tcp_buffer_ops = {
 static int data_write(struct embar_link *core, const struct embar_write *write)
 {
     struct tcp_link *link = link_private(core);
-    struct tcp_lane *lane = &link->lanes[0];
+    struct tcp_lane *lane;
     struct tcp_frame frame = {
         .type = TCP_FRAME_WRITE,
         .key = write->key.id,
@@ -375,10 +419,13 @@ static int data_write(struct embar_link *core, const struct embar_write *write)
 
     if (link->state != TCP_LINK_UP) /* it ends, and core does not know yet */
         return -ENOTCONN;
+    lane = tcp_spread_lane(link);
     rc = tcp_sender_write(&lane->tx, &frame, source + write->offset, write->token);
-    if (rc == 0)
-        tcp_lane_wake(lane);
-    return rc;
+    if (rc < 0)
+        return rc;
+    lane->outstanding_bytes += write->len_bytes;
+    tcp_lane_wake(lane);
+    return 0;
 }
 
 static int data_send(struct embar_link *core, const void *data, size_t len_bytes)

@@ -56,22 +56,22 @@ static uint32_t outstanding(const struct tcp_link *link)
     return count;
 }
 
-void tcp_link_peer_is_done(struct tcp_link *link, bool in_order)
+void tcp_lane_peer_is_done(struct tcp_lane *lane, bool in_order)
 {
-    link->peer_done = true;
-    for (uint32_t i = 0; in_order && i < link->lane_count; i++)
-        tcp_sender_peer_is_done(&link->lanes[i].tx);
+    lane->peer_done = true;
+    if (in_order)
+        tcp_sender_peer_is_done(&lane->tx);
 }
 
-static bool is_unplaced(const struct tcp_link *link, const struct tcp_lane *lane)
+static bool is_unplaced(const struct tcp_lane *lane)
 {
-    return !link->peer_done && tcp_sender_unplaced(&lane->tx) > 0;
+    return !lane->peer_done && tcp_sender_unplaced(&lane->tx) > 0;
 }
 
 static bool any_unplaced(const struct tcp_link *link)
 {
     for (uint32_t i = 0; i < link->lane_count; i++) {
-        if (is_unplaced(link, &link->lanes[i]))
+        if (is_unplaced(&link->lanes[i]))
             return true;
     }
     return false;
@@ -98,14 +98,14 @@ static bool release_sources(struct tcp_link *link)
         struct tcp_lane *lane = &link->lanes[i];
 
         if (lane->fd < 0 ||
-            (tcp_zerocopy_outstanding(&lane->tx.zerocopy) == 0 && !is_unplaced(link, lane)))
+            (tcp_zerocopy_outstanding(&lane->tx.zerocopy) == 0 && !is_unplaced(lane)))
             continue;
         tcp_sender_close_pipe(&lane->tx);
         if (!link->aborted)
             tcp_socket_abort(lane->fd);
         /* Errors of the connection are of no interest any more. */
         (void)tcp_sender_take_completions(&lane->tx, link->transport->now_ns);
-        tcp_sender_reap(&lane->tx, tcp_link_write_over, link);
+        tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
     }
     link->aborted = true;
     if (link->hold_ns == 0 && any_unplaced(link))
@@ -123,11 +123,12 @@ static void log_held_pages(const struct tcp_link *link)
 
 static void go_down(struct tcp_link *link)
 {
+    tcp_spread_log(link);
     for (uint32_t i = 0; i < link->lane_count; i++) {
         struct tcp_lane *lane = &link->lanes[i];
 
-        tcp_sender_reap(&lane->tx, tcp_link_write_over, link);
-        tcp_sender_cancel(&lane->tx, true, -ECANCELED, tcp_link_write_over, link);
+        tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
+        tcp_sender_cancel(&lane->tx, true, -ECANCELED, tcp_lane_write_over, lane);
         tcp_lane_close(lane, link->end_status != 0);
     }
     if (link->addresses != NULL)
@@ -202,60 +203,99 @@ static void go_on_draining(struct tcp_link *link)
 
 /* ---- in order ------------------------------------------------------------------------------- */
 
+static uint64_t unacked_of(const struct tcp_link *link)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < link->lane_count; i++)
+        bytes += tcp_socket_unacked(link->lanes[i].fd);
+    return bytes;
+}
+
 static void set_close_deadline(struct tcp_link *link)
 {
     struct tcp_transport *t = link->transport;
 
-    link->unacked_bytes = tcp_socket_unacked(link->lanes[0].fd);
+    link->unacked_bytes = unacked_of(link);
     tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->close_timeout_ns);
 }
 
 void tcp_link_finish(struct tcp_link *link, const struct tcp_frame *last, const char *payload,
                      int status, const char *fmt, ...)
 {
-    struct tcp_lane *lane = &link->lanes[0];
     va_list args;
 
     va_start(args, fmt);
     settle_end(link, status, fmt, args);
     va_end(args);
-    /* The ring keeps room for one such frame, and only one is ever queued. */
-    (void)tcp_sender_control(&lane->tx, last, payload);
-    lane->rx.discard = true;
     link->last_type = last->type;
     tcp_link_set_state(link, TCP_LINK_ENDING);
     set_close_deadline(link);
-    tcp_lane_send(lane);
-    tcp_lane_wake(lane);
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+
+        if (lane->fd < 0)
+            continue;
+        /* The ring keeps room for one such frame, and only one is ever queued. */
+        (void)tcp_sender_control(&lane->tx, last, payload);
+        lane->rx.discard = true;
+        tcp_lane_set_interest(lane, lane->interest | EPOLLIN);
+    }
+    for (uint32_t i = 0; i < link->lane_count && link->state == TCP_LINK_ENDING; i++) {
+        tcp_lane_send(&link->lanes[i]);
+        tcp_lane_wake(&link->lanes[i]);
+    }
 }
 
-/* Nothing more is sent; waits for the peer to close. */
-static void linger(struct tcp_link *link)
+/* Epoll reports a connection that is closed both ways as long as it lives; nothing is to be learned
+ * from it any more, but that another lane is still open. */
+static void look_away_when_over(struct tcp_lane *lane)
 {
-    struct tcp_lane *lane = &link->lanes[0];
+    if (lane->shut && lane->closed)
+        tcp_lane_set_interest(lane, EPOLLONESHOT);
+}
 
+/* Nothing more is sent on the lane. */
+static void shut(struct tcp_lane *lane)
+{
+    if (lane->shut || lane->fd < 0)
+        return;
     /* Fails only when the peer has reset the connection, which receiving will tell. */
     (void)shutdown(lane->fd, SHUT_WR);
+    lane->shut = true;
+    look_away_when_over(lane);
+}
+
+/* Nothing more is sent on any lane; waits for the peer to close them. */
+static void linger(struct tcp_link *link)
+{
     tcp_link_set_state(link, TCP_LINK_LINGERING);
-    set_close_deadline(link);
-    lane->readable = true;
-    tcp_lane_wake(lane);
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        link->lanes[i].readable = true;
+        tcp_lane_wake(&link->lanes[i]);
+    }
 }
 
 void tcp_link_end_sent(struct tcp_link *link)
 {
-    struct tcp_lane *lane = &link->lanes[0];
+    bool pending = false;
 
-    if (tcp_sender_pending(&lane->tx)) {
-        set_close_deadline(link); /* bytes were taken */
-        return;
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        struct tcp_lane *lane = &link->lanes[i];
+
+        if (lane->fd >= 0 && tcp_sender_pending(&lane->tx))
+            pending = true;
+        else if (link->last_type != TCP_FRAME_REJECT)
+            shut(lane);
     }
-    if (link->last_type == TCP_FRAME_REJECT) {
+    if (!pending && link->last_type == TCP_FRAME_REJECT) {
         /* Nothing but the REQUEST was ever received: no unread bytes, closing is safe. */
         tcp_link_end(link, 0, "the link was refused");
         return;
     }
-    linger(link);
+    set_close_deadline(link); /* bytes were taken */
+    if (!pending)
+        linger(link);
 }
 
 void tcp_link_end_timeout(struct tcp_link *link)
@@ -266,7 +306,7 @@ void tcp_link_end_timeout(struct tcp_link *link)
         go_on_draining(link);
         return;
     }
-    unacked = tcp_socket_unacked(link->lanes[0].fd);
+    unacked = unacked_of(link);
     if (unacked < link->unacked_bytes) {
         set_close_deadline(link); /* slow, but it takes them */
     } else if (link->state == TCP_LINK_ENDING || unacked > 0) {
@@ -280,13 +320,29 @@ void tcp_link_end_timeout(struct tcp_link *link)
     }
 }
 
-void tcp_link_bye(struct tcp_link *link)
+static bool all_said_bye(const struct tcp_link *link)
 {
-    struct tcp_lane *lane = &link->lanes[0];
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        if (link->lanes[i].fd >= 0 && !link->lanes[i].bye)
+            return false;
+    }
+    return true;
+}
 
-    if (link->state == TCP_LINK_ASKING) {
+void tcp_link_bye(struct tcp_lane *lane)
+{
+    struct tcp_link *link = lane->link;
+    bool joining = link->state == TCP_LINK_JOINING;
+
+    if (link->state == TCP_LINK_ASKING || (joining && link->is_connector && lane->index == 0)) {
         tcp_link_end(link, -ECONNREFUSED, "%s ended the link instead of accepting it",
                      embar_link_peer(link->link));
+        return;
+    }
+    lane->bye = true;
+    if (!all_said_bye(link) && !(joining && lane->index == 0)) {
+        /* What was accepted before it on the other lanes is still on its way. */
+        tcp_lane_set_interest(lane, lane->interest & ~(uint32_t)EPOLLIN);
         return;
     }
     if (outstanding(link) == 0) {
@@ -299,9 +355,11 @@ void tcp_link_bye(struct tcp_link *link)
     link->ended_by_peer = true;
     snprintf(link->end_reason, sizeof(link->end_reason), "%s ended the link",
              embar_link_peer(link->link));
-    lane->tx.blocked = true;
-    lane->rx.discard = true;
-    tcp_lane_set_interest(lane, EPOLLIN);
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        link->lanes[i].tx.blocked = true;
+        link->lanes[i].rx.discard = true;
+        tcp_lane_set_interest(&link->lanes[i], EPOLLIN);
+    }
     tcp_link_set_state(link, TCP_LINK_UNPINNING);
     set_close_deadline(link);
 }
@@ -314,9 +372,17 @@ void tcp_link_end_unpinned(struct tcp_link *link)
 
 /* ---- otherwise ------------------------------------------------------------------------------ */
 
+static bool amid_frame(const struct tcp_link *link)
+{
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        if (tcp_sender_amid_frame(&link->lanes[i].tx))
+            return true;
+    }
+    return false;
+}
+
 void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence)
 {
-    struct tcp_lane *lane = &link->lanes[0];
     struct tcp_frame bye = {.type = TCP_FRAME_BYE, .immediate = TCP_BYE_REFUSED};
     size_t len = strlen(sentence);
 
@@ -328,26 +394,29 @@ void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence)
                      embar_link_peer(link->link), sentence);
         return;
     }
-    if (link->state != TCP_LINK_UP || tcp_sender_amid_frame(&lane->tx)) {
+    if (link->state != TCP_LINK_UP || amid_frame(link)) {
         tcp_link_end(link, status, "%s broke the rules of the wire: %s",
                      embar_link_peer(link->link), sentence);
         return;
     }
-    tcp_sender_cancel(&lane->tx, false, -ECANCELED, tcp_link_write_over, link);
+    for (uint32_t i = 0; i < link->lane_count; i++)
+        tcp_sender_cancel(&link->lanes[i].tx, false, -ECANCELED, tcp_lane_write_over,
+                          &link->lanes[i]);
     bye.len_bytes = (uint32_t)(len < TCP_MAX_REASON_BYTES ? len : TCP_MAX_REASON_BYTES);
     tcp_link_finish(link, &bye, sentence, status, "%s broke the rules of the wire: %s",
                     embar_link_peer(link->link), sentence);
 }
 
-void tcp_link_lost(struct tcp_link *link, int error)
+void tcp_link_lost(struct tcp_lane *lane, int error)
 {
+    struct tcp_link *link = lane->link;
     const char *peer = embar_link_peer(link->link);
 
     reconsider_end(link);
     switch (error) {
     case ECONNRESET:
     case EPIPE:
-        tcp_link_peer_is_done(link, false);
+        tcp_lane_peer_is_done(lane, false);
         tcp_link_end(link, -ECONNRESET,
                      "%s reset the connection: its process has ended or was killed", peer);
         break;
@@ -366,19 +435,36 @@ void tcp_link_lost(struct tcp_link *link, int error)
     }
 }
 
-void tcp_link_closed_by_peer(struct tcp_link *link)
+static bool all_closed(const struct tcp_link *link)
 {
+    for (uint32_t i = 0; i < link->lane_count; i++) {
+        if (link->lanes[i].fd >= 0 && !link->lanes[i].closed)
+            return false;
+    }
+    return true;
+}
+
+void tcp_link_closed_by_peer(struct tcp_lane *lane)
+{
+    struct tcp_link *link = lane->link;
     const char *peer = embar_link_peer(link->link);
 
-    tcp_link_peer_is_done(link, link->state >= TCP_LINK_ENDING);
+    tcp_lane_peer_is_done(lane, link->state >= TCP_LINK_ENDING);
     switch (link->state) {
     case TCP_LINK_ENDING:
     case TCP_LINK_UNPINNING:
-        /* It sends nothing more, but may still read: what was accepted goes on. */
-        tcp_lane_set_interest(&link->lanes[0], link->lanes[0].interest & ~(uint32_t)EPOLLIN);
-        return;
     case TCP_LINK_LINGERING:
-        tcp_link_end(link, 0, "this side ended the link");
+        /* It sends nothing more, but may still read: what was accepted goes on. */
+        lane->closed = true;
+        tcp_lane_set_interest(lane, lane->interest & ~(uint32_t)EPOLLIN);
+        look_away_when_over(lane);
+        if (link->state == TCP_LINK_LINGERING && all_closed(link))
+            tcp_link_end(link, 0, "this side ended the link");
+        return;
+    case TCP_LINK_JOINING:
+        tcp_link_end(link, -ECONNRESET,
+                     "%s closed lane %" PRIu32 " of %" PRIu32 " before the link was up", peer,
+                     lane->index, link->lane_count);
         return;
     case TCP_LINK_ASKING:
         tcp_link_end(

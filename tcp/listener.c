@@ -112,10 +112,12 @@ static void answer_reject(struct tcp_pending *p, const char *reason)
                   embar_listener_address(p->listener->listener), p->peer);
 }
 
-static void request_link(struct tcp_pending *p)
+/* A link has as many lanes as the side that wants fewer. */
+static void request_link(struct tcp_pending *p, const struct tcp_frame *request)
 {
     struct tcp_transport *t = p->listener->transport;
     struct embar_link *core = core_link_requested(p->listener->listener);
+    uint32_t asked = (uint32_t)(request->offset >> 32), own = (uint32_t)t->settings->lanes;
     struct tcp_link *link;
     int rc;
 
@@ -126,7 +128,8 @@ static void request_link(struct tcp_pending *p)
     }
     link_set_peer(core, p->peer);
     link = link_private(core);
-    rc = tcp_link_init(link, core, t);
+    rc = tcp_link_init(link, core, t, asked < own ? asked : own);
+    link->wire_id = request->key;
     if (rc == 0)
         rc = tcp_link_adopt(link, p->fd);
     if (rc < 0) {
@@ -154,13 +157,14 @@ static void judge_request(struct tcp_pending *p)
         drop(p, "%s", why.text);
         return;
     }
-    if (frame.offset >> 32 != 1) {
-        answer_reject(p, "this version takes one lane for a link");
-        drop(p, "it asked for %" PRIu64 " lanes; this version takes one for a link",
-             frame.offset >> 32);
+    if ((uint32_t)frame.offset == 0) {
+        request_link(p, &frame);
         return;
     }
-    request_link(p);
+    if (tcp_join_adopt(p->listener->transport, &frame, p->fd, &why) == 0)
+        forget(p);
+    else
+        drop(p, "%s", why.text);
 }
 
 void tcp_pending_ready(struct tcp_pending *p, int *budget)

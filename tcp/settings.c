@@ -4,6 +4,7 @@
 #include "settings.h"
 
 #include "common/clock.h"
+#include "frame.h"
 
 #define AT(field) offsetof(struct tcp_settings, field)
 
@@ -20,6 +21,15 @@ static const struct option options[] = {
          "and splice through a pipe, also without a copy on loopback and veth), or copy. auto "
          "begins with zerocopy, changes to the faster of splice and copy where the kernel copies "
          "all the same, and probes again from time to time."},
+    {.key = "tcp.lanes",
+     .type = OPTION_INT,
+     .offset = AT(lanes),
+     .default_value = "1",
+     .min = 1,
+     .max = TCP_MAX_LANES,
+     .unit = "connections",
+     .help = "Connections per link over which whole writes are spread. A link has as many as the "
+             "side that wants fewer; with one, arrivals come in posting order."},
     {.key = "tcp.zero_copy_send_limit",
      .type = OPTION_SIZE,
      .offset = AT(zero_copy_send_limit),

@@ -19,6 +19,7 @@ struct tcp_settings {
     int64_t dscp;
     uint64_t connect_timeout_ns, handshake_timeout_ns, close_timeout_ns;
     int64_t backlog;
+    int64_t lanes;
 };
 
 extern const struct option_table tcp_options;

@@ -1,8 +1,9 @@
 /*
  * The objects of the TCP backend and which file runs them: transport.c the epoll loop and the
  * timers, listener.c listeners and connections that have not asked for a link yet, connect.c
- * attempts to connect, link.c the states of a link, link_end.c its end, lane.c one connection under
- * a link. All run on the transport's thread.
+ * attempts to connect, join.c the lanes beyond the first of a link that begins, link.c the states
+ * of a link, link_end.c its end, lane.c one connection under a link, spread.c which of them takes a
+ * write. All run on the transport's thread.
  */
 #ifndef TCP_TCP_H
 #define TCP_TCP_H
@@ -69,6 +70,7 @@ enum tcp_link_state {
     TCP_LINK_CONNECTING, /* TCP's own handshake */
     TCP_LINK_ASKING,     /* REQUEST sent, no answer yet */
     TCP_LINK_ASKED,      /* REQUEST received; the application has not answered */
+    TCP_LINK_JOINING,    /* accepted; the lanes beyond the first are on their way */
     TCP_LINK_UP,
     TCP_LINK_ENDING,    /* what was accepted goes out, and the last frame */
     TCP_LINK_LINGERING, /* all is handed over; the peer is to close */
@@ -82,14 +84,22 @@ struct tcp_lane {
     enum tcp_watch watch;
     int fd;                /* owned; -1: none */
     struct tcp_link *link; /* borrowed */
+    uint32_t index;        /* in the link */
     struct tcp_list in_busy;
     uint32_t interest;  /* what epoll watches for */
+    bool connecting;    /* a lane beyond the first: TCP's own handshake */
+    bool bye;           /* the peer said BYE: it is read no more, unless this side ends too */
+    bool shut;          /* all is handed over, and this side's direction is shut down */
+    bool closed;        /* the peer has closed its side */
+    bool peer_done;     /* it reports nothing any more that it has not reported yet */
     bool readable;      /* epoll said so */
     bool completions;   /* epoll said that the error queue or SO_ERROR has something */
     int send_error;     /* positive errno of the connection, not yet acted upon; 0: none */
     uint32_t low_water; /* SO_RCVLOWAT */
     uint32_t hot;       /* rounds left in which receiving is tried without asking epoll */
     uint32_t switches;  /* of the send mode, as logged */
+    uint64_t outstanding_bytes; /* of writes that are not over */
+    struct tcp_liveness liveness;
     struct tcp_sender tx;
     struct tcp_receiver rx;
 };
@@ -99,17 +109,20 @@ struct tcp_link {
     struct tcp_transport *transport; /* borrowed */
     struct tcp_list in_links;
     enum tcp_link_state state;
-    struct tcp_lane *lanes; /* owned; one in this version */
-    uint32_t lane_count;
+    struct tcp_lane *lanes; /* owned; the first `lane_count` are initialized */
+    uint32_t lane_room;     /* lanes that this side is willing to have */
+    uint32_t lane_count;    /* as agreed; those that have not joined yet have no descriptor */
+    uint32_t joined;        /* listening end: lanes that are there */
+    uint32_t next_lane;     /* where the search for the least loaded one begins */
+    uint64_t wire_id;       /* drawn by the connecting end, the same in each lane's REQUEST */
+    bool is_connector;
     uint64_t deadline_ns;                      /* of the present state; 0: none */
     struct addrinfo *addresses, *next_address; /* connecting: owned list, and what to try next */
     uint64_t limit_ns;                         /* when connecting, or draining, is given up */
-    struct tcp_liveness liveness;
     bool has_end;           /* end_status and end_reason are settled: the first cause counts */
     bool ended_by_peer;     /* it said BYE */
     uint64_t unacked_bytes; /* while it ends: as of the last deadline */
     bool aborted;           /* the connection is reset */
-    bool peer_done;         /* it reports nothing any more that it has not reported yet */
     uint64_t hold_ns;       /* spliced sources are not given back before; 0: not settled */
     enum tcp_frame_type last_type; /* the frame that ends this side's stream: REJECT or BYE */
     int end_status;
@@ -154,12 +167,18 @@ extern const struct tcp_receive_sink tcp_link_sink; /* its user is the lane */
 
 void tcp_link_set_state(struct tcp_link *link, enum tcp_link_state state);
 
-/* Gives a zeroed private area its transport and lanes. -ENOMEM. */
-int tcp_link_init(struct tcp_link *link, struct embar_link *core, struct tcp_transport *t);
+/* Gives a zeroed private area its transport, room for so many lanes, and the first of them.
+ * -ENOMEM. */
+int tcp_link_init(struct tcp_link *link, struct embar_link *core, struct tcp_transport *t,
+                  uint32_t lane_room);
 void tcp_link_release(struct tcp_link *link);
 
-/* A connection that has asked becomes the link's lane; takes the descriptor over on success. */
+/* A connection that has asked becomes the link's first lane; takes the descriptor over on success.
+ */
 int tcp_link_adopt(struct tcp_link *link, int fd);
+
+/* Both sides agree and all lanes are there: from here on data flows. */
+void tcp_link_go_up(struct tcp_link *link);
 
 void tcp_link_set_deadline(struct tcp_link *link, uint64_t when_ns);
 void tcp_link_timeout(struct tcp_link *link);
@@ -167,8 +186,42 @@ void tcp_link_timeout(struct tcp_link *link);
 /* The lane has handed something over. */
 void tcp_link_sent(struct tcp_link *link);
 
-/* A source may be reused; a tcp_write_over_fn whose user is the link. */
-void tcp_link_write_over(void *user, uint64_t token, size_t len_bytes, int status);
+/* A source may be reused; a tcp_write_over_fn whose user is the lane. */
+void tcp_lane_write_over(void *user, uint64_t token, size_t len_bytes, int status);
+
+/* ---- join.c ------------------------------------------------------------------------------- */
+
+/* Listening end: accepted; awaits the lanes beyond the first. 0, or a negative errno and nothing
+ * has happened. */
+int tcp_join_await(struct tcp_link *link);
+
+/* Connecting end: the listener takes so many lanes; opens those beyond the first. */
+void tcp_join_begin(struct tcp_link *link, uint32_t lanes);
+
+/* The connection of such a lane is made or has failed. */
+void tcp_join_ready(struct tcp_lane *lane);
+
+/* Whether the listener's answer fits what this side asked for; a sentence when it does not. */
+int tcp_join_check_accept(const struct tcp_link *link, uint64_t lanes, struct embar_diag *diag);
+
+/* A connection to a listener asks to be a lane of a link that awaits it. Takes the descriptor over
+ * on success; else the sentence says why it is to be dropped. */
+int tcp_join_adopt(struct tcp_transport *t, const struct tcp_frame *request, int fd,
+                   struct embar_diag *diag);
+
+/* The link ends before it was up: the lanes beyond the first are closed. */
+void tcp_join_abandon(struct tcp_link *link);
+
+/* The state's deadline has passed. */
+void tcp_join_timeout(struct tcp_link *link);
+
+/* ---- spread.c ----------------------------------------------------------------------------- */
+
+/* The lane that a write goes to. */
+struct tcp_lane *tcp_spread_lane(struct tcp_link *link);
+
+/* Says in the log what each lane carried, if there are several. */
+void tcp_spread_log(const struct tcp_link *link);
 
 /* ---- link_end.c --------------------------------------------------------------------------- */
 
@@ -184,19 +237,19 @@ void tcp_link_abort(struct tcp_link *link);
 /* The peer broke a rule: it is told so, if that is still possible, and the link ends. */
 void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence);
 
-/* The connection failed with a positive errno. */
-void tcp_link_lost(struct tcp_link *link, int error);
+/* The lane's connection failed with a positive errno. */
+void tcp_link_lost(struct tcp_lane *lane, int error);
 
-/* The peer said its orderly BYE. */
-void tcp_link_bye(struct tcp_link *link);
+/* The peer said its orderly BYE on a lane; the link ends when it has on all. */
+void tcp_link_bye(struct tcp_lane *lane);
 
-/* The peer has closed its side, was reset, or has said BYE: what it has not read it will drop.
- * `in_order`: what was handed over counts as sent, although the peer has not said that it read it.
- */
-void tcp_link_peer_is_done(struct tcp_link *link, bool in_order);
+/* The peer has closed its side of a lane, has reset it, or has said BYE on it: what it has not read
+ * of it, it will drop. `in_order`: what was handed over counts as sent, although the peer has not
+ * said that it read it. */
+void tcp_lane_peer_is_done(struct tcp_lane *lane, bool in_order);
 
-/* The peer has closed its side. */
-void tcp_link_closed_by_peer(struct tcp_link *link);
+/* The peer has closed its side of a lane. */
+void tcp_link_closed_by_peer(struct tcp_lane *lane);
 
 /* All that was accepted goes out, then `last`, then the link ends with the status given. */
 __attribute__((format(printf, 5, 6))) void tcp_link_finish(struct tcp_link *link,
@@ -211,12 +264,15 @@ void tcp_link_end_timeout(struct tcp_link *link);
 
 /* ---- lane.c ------------------------------------------------------------------------------- */
 
-int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link);
+int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link, uint32_t index);
 void tcp_lane_destroy(struct tcp_lane *lane);
 
 /* Takes over a descriptor and watches it for `events`. 0 or a negative errno. */
 int tcp_lane_open(struct tcp_lane *lane, int fd, uint32_t events);
 void tcp_lane_close(struct tcp_lane *lane, bool reset);
+
+/* The same for a descriptor that epoll watches already, for something else. */
+int tcp_lane_adopt(struct tcp_lane *lane, int fd, uint32_t events);
 
 /* Watches for `events` from now on. */
 void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events);

@@ -44,10 +44,11 @@ static int transport_open(struct embar_transport *transport, const void *setting
     struct tcp_transport *t = transport_private(transport);
     int rc = tcp_socket_try_settings(settings, diag);
 
-    (void)caps;
     if (rc < 0)
         return rc;
     t->settings = settings;
+    if (t->settings->lanes > 1)
+        caps->flags &= ~(uint32_t)EMBAR_CAP_ORDERED;
     t->env = transport_env(transport);
     t->timer_watch = TCP_WATCH_TIMER;
     tcp_list_init(&t->links);
@@ -241,7 +242,7 @@ static int transport_arm(struct embar_transport *transport)
         for (uint32_t i = 0; i < link->lane_count; i++) {
             struct tcp_lane *lane = &link->lanes[i];
 
-            if (link->state != TCP_LINK_CONNECTING && !lane->tx.blocked)
+            if (link->state != TCP_LINK_CONNECTING && !lane->connecting && !lane->tx.blocked)
                 tcp_lane_set_interest(lane, lane->interest & ~(uint32_t)EPOLLOUT);
         }
     }

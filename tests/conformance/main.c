@@ -50,7 +50,8 @@ int main(int argc, char **argv)
     subject.settings = (const char *const *)argv + 3;
     for (const char *const *setting = subject.settings; *setting != NULL; setting++) {
         if (strcmp(*setting, "mem.reorder=true") == 0 ||
-            (strncmp(*setting, "rdma.lanes=", 11) == 0 && strcmp(*setting + 11, "1") != 0))
+            (strncmp(*setting, "rdma.lanes=", 11) == 0 && strcmp(*setting + 11, "1") != 0) ||
+            (strncmp(*setting, "tcp.lanes=", 10) == 0 && strcmp(*setting + 10, "1") != 0))
             subject.expected_caps &= ~EMBAR_CAP_ORDERED;
     }
     backend_mem_add();

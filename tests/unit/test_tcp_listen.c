@@ -102,23 +102,6 @@ static void test_other_version_is_told_so(void **state)
     close_transport();
 }
 
-static void test_several_lanes_are_rejected_with_the_reason(void **state)
-{
-    struct tcp_frame lanes = {.type = TCP_FRAME_REQUEST, .key = 1, .offset = UINT64_C(2) << 32};
-    char reason[256];
-    int fd;
-
-    (void)state;
-    open_listener("127.0.0.1:0", NULL);
-    fd = raw_connect();
-    raw_frame(fd, &lanes);
-    assert_int_equal(raw_read_reason(fd, reason).type, TCP_FRAME_REJECT);
-    assert_non_null(strstr(reason, "lane"));
-    assert_int_equal(us.count[EMBAR_EVENT_LINK_REQUEST], 0);
-    close(fd);
-    close_transport();
-}
-
 static void test_listener_without_descriptors_recovers(void **state)
 {
     struct rlimit before, none;
@@ -433,7 +416,6 @@ int main(void)
         cmocka_unit_test(test_silent_connection_is_dropped_after_the_handshake_timeout),
         cmocka_unit_test(test_silent_connections_are_bounded_and_do_not_lock_others_out),
         cmocka_unit_test(test_other_version_is_told_so),
-        cmocka_unit_test(test_several_lanes_are_rejected_with_the_reason),
         cmocka_unit_test(test_listener_without_descriptors_recovers),
         cmocka_unit_test(test_nobody_listening_is_refused_with_the_address),
         cmocka_unit_test(test_server_of_another_protocol_is_recognized),
