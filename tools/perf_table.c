@@ -145,6 +145,24 @@ static void print_reasons(const struct perf_series *series, size_t count, FILE *
     }
 }
 
+/* A rate at which nobody moved the bytes must not pass for one of memory. */
+static void print_untouched(const struct perf_plan *plan, const struct perf_series *series,
+                            size_t count, FILE *out)
+{
+    bool mapped = false;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct perf_figures *run = last_run(&series[i]);
+
+        mapped |= run && strcmp(run->send_mode, "in-place") == 0;
+    }
+    if (mapped && plan->mode == PERF_THROUGHPUT && plan->source == PERF_NUMBER)
+        fprintf(
+            out,
+            "In place nothing copies the payload, and here nothing wrote it either: such a rate "
+            "is one of batches. --source in-place --touch all moves every byte.\n");
+}
+
 static void print_heading(const struct perf_plan *plan, FILE *out)
 {
     static const char *const modes[] = {
@@ -188,5 +206,6 @@ void perf_table_print(const struct perf_plan *plan, const struct perf_series *se
         for (unsigned c = 0; c < table.column_count && series[i].run_count > 0; c++)
             print_cell(&table.columns[c], table.cells[i][c], c + 1 == table.column_count, out);
     print_reasons(series, count, out);
+    print_untouched(plan, series, count, out);
     free(table.cells);
 }
