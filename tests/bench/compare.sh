@@ -179,7 +179,8 @@ run_many()
     local count transport
     for transport in tcp shm; do
         for count in 1 2 4 8; do
-            case_of "embar $transport to $count" embar --transport $transport --checksum none --subscribers $count
+            case_of "embar $transport to $count" embar --transport $transport --checksum none --source fill \
+                --touch all --subscribers $count
         done
     done
     case_of "embar tcp idle" embar --idle 2 --transport tcp
