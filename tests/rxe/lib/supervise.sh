@@ -9,6 +9,7 @@
 declare -A state=() status=()
 declare -rA state_text=([booting]='has not booted' [up]='waits to start' [running]='still runs')
 failed_actions=0
+begin_again='' # not empty: a guest stopped while booting
 culprit='' # the first whose command ended otherwise than expected
 
 supervise() { # until every command has ended, or exits
@@ -26,6 +27,7 @@ supervise() { # until every command has ended, or exits
         read_clock
         perform_due
         check_processes
+        check_boot
         [[ $now -lt $deadline ]] || time_out
     done
 }
@@ -155,6 +157,22 @@ check_processes() {
     done
 }
 
+# An emulated guest's kernel stops for ever in the midst of booting once in some hundred times, with
+# nothing on its console. It is told from a slow one by time, and the whole lab begins once more.
+readonly BOOT_MS=60000
+
+check_boot() {
+    local who
+    [[ -z ${EMBAR_LAB_AGAIN:-} && $((now - started)) -gt $BOOT_MS ]] || return 0
+    for who in "${guests[@]}"; do
+        if [[ -z ${state[$who]:-} ]]; then
+            say "the $who has not booted in $((BOOT_MS / 1000)) s; beginning once more"
+            begin_again=yes
+            exit "$LAB_FAILED"
+        fi
+    done
+}
+
 any_killed() {
     local who
     for who in "${guests[@]}"; do
@@ -213,4 +231,7 @@ clean_up() { # on exit, however it comes about
     done
     wait 2>/dev/null
     [[ -z $run ]] || rm -rf -- "$run"
+    [[ -n $begin_again ]] || return 0
+    trap - INT TERM HUP PIPE EXIT
+    EMBAR_LAB_AGAIN=1 exec "$lab_file" "${lab_arguments[@]}"
 }
