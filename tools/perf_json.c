@@ -125,17 +125,5 @@ enum tool_status perf_json_write(const char *path, const struct perf_plan *plan,
                                  const struct perf_series *series, size_t count,
                                  struct outcome *outcome)
 {
-    char *text = build(plan, series, count, outcome);
-    size_t len = text ? strlen(text) : 0;
-    int error = ENOMEM;
-
-    if (text) {
-        text[len] = '\n'; /* in place of the NUL: the length is known */
-        error = report_write_text(path, text, len + 1);
-    }
-    free(text);
-    if (error != 0)
-        return outcome_fail(outcome, TOOL_USAGE, "the results could not be written to %s: %s", path,
-                            strerror(error));
-    return TOOL_OK;
+    return report_write_text(path, build(plan, series, count, outcome), "results", outcome);
 }

@@ -56,19 +56,12 @@ static bool both_joined(struct pingpong *p, int rc)
 
 static void join(struct pingpong *p)
 {
-    size_t most;
     int rc;
 
     p->subscriber = perf_worker_subscriber(p->worker);
     await_address(p);
     p->publisher = perf_worker_publisher(p->worker);
-    most = embar_publisher_max_message(p->publisher);
-    p->size = p->worker->point->size_bytes ? p->worker->point->size_bytes : most;
-    if (p->size > most)
-        perf_worker_fail(p->worker, TOOL_USAGE,
-                         "--size %zu: the largest message of such a batch is %zu bytes; raise "
-                         "--batch",
-                         p->size, most);
+    p->size = perf_worker_message_size(p->worker, p->publisher);
     do { /* each can join only while the other makes progress */
         rc = embar_publisher_wait(p->publisher, 1);
         check_publisher(p, rc);

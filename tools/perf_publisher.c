@@ -165,15 +165,9 @@ static void wait_for_go(struct publishing *p)
 
 static void prepare(struct publishing *p)
 {
-    size_t most = embar_publisher_max_message(p->publisher);
     int rc;
 
-    p->size = p->worker->point->size_bytes ? p->worker->point->size_bytes : most;
-    if (p->size > most)
-        perf_worker_fail(p->worker, TOOL_USAGE,
-                         "--size %zu: the largest message of such a batch is %zu bytes; raise "
-                         "--batch",
-                         p->size, most);
+    p->size = perf_worker_message_size(p->worker, p->publisher);
     p->template = calloc(1, p->size);
     if (!p->template)
         perf_worker_fail(p->worker, TOOL_TRANSPORT, "out of memory for a message of %zu bytes",

@@ -95,6 +95,19 @@ struct embar_publisher *perf_worker_publisher(struct perf_worker *worker)
     return publisher;
 }
 
+size_t perf_worker_message_size(struct perf_worker *worker, const struct embar_publisher *publisher)
+{
+    size_t most = embar_publisher_max_message(publisher);
+    size_t size = worker->point->size_bytes ? worker->point->size_bytes : most;
+
+    if (size > most)
+        perf_worker_fail(worker, TOOL_USAGE,
+                         "--size %zu: the largest message of such a batch is %zu bytes; raise "
+                         "--batch",
+                         size, most);
+    return size;
+}
+
 struct embar_subscriber *perf_worker_subscriber(struct perf_worker *worker)
 {
     bool is_v6 = strchr(worker->plan->address, ':') != NULL;

@@ -60,6 +60,11 @@ __attribute__((format(printf, 3, 4))) _Noreturn void perf_worker_fail(struct per
 
 /* Opens or ends with the sentence. */
 struct embar_publisher *perf_worker_publisher(struct perf_worker *worker);
+
+/* Of the messages to publish: --size, or what fills a batch. Ends with a sentence when it does not
+ * fit. */
+size_t perf_worker_message_size(struct perf_worker *worker,
+                                const struct embar_publisher *publisher);
 struct embar_subscriber *perf_worker_subscriber(struct perf_worker *worker);
 
 /* Ends the process when `rc` is a failure of the publisher's or subscriber's call. */

@@ -214,7 +214,7 @@ static int replace_file(const char *path, const char *text, size_t len)
     return error;
 }
 
-int report_write_text(const char *path, const char *text, size_t len)
+static int write_text(const char *path, const char *text, size_t len)
 {
     struct stat st;
     int fd, error;
@@ -230,20 +230,25 @@ int report_write_text(const char *path, const char *text, size_t len)
     return close(fd) != 0 && error == 0 ? errno : error;
 }
 
-enum tool_status report_write(const char *path, const char *stream, const struct embar_stats *stats,
-                              const struct verify *verify, struct outcome *outcome)
+enum tool_status report_write_text(const char *path, char *text, const char *what,
+                                   struct outcome *outcome)
 {
-    char *text = build(stream, stats, verify, outcome);
     size_t len = text ? strlen(text) : 0;
     int error = ENOMEM;
 
     if (text) {
         text[len] = '\n'; /* in place of the NUL: the length is known */
-        error = report_write_text(path, text, len + 1);
+        error = write_text(path, text, len + 1);
     }
     free(text);
     if (error != 0)
-        return outcome_fail(outcome, TOOL_USAGE, "the report could not be written to %s: %s", path,
-                            strerror(error));
+        return outcome_fail(outcome, TOOL_USAGE, "the %s could not be written to %s: %s", what,
+                            path, strerror(error));
     return TOOL_OK;
+}
+
+enum tool_status report_write(const char *path, const char *stream, const struct embar_stats *stats,
+                              const struct verify *verify, struct outcome *outcome)
+{
+    return report_write_text(path, build(stream, stats, verify, outcome), "report", outcome);
 }

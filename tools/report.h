@@ -13,8 +13,10 @@
 enum tool_status report_write(const char *path, const char *stream, const struct embar_stats *stats,
                               const struct verify *verify, struct outcome *outcome);
 
-/* The same for any text. 0, or a positive errno value. */
-int report_write_text(const char *path, const char *text, size_t len);
+/* The same for any JSON text, called `what` in the sentence of a failure. Takes `text` over, from
+ * malloc; NULL: there was no memory for it. */
+enum tool_status report_write_text(const char *path, char *text, const char *what,
+                                   struct outcome *outcome);
 
 /* GB/s (1e9 bytes) of the bytes that reached `level`, from the first message to the last that did.
  */

@@ -354,6 +354,14 @@ void sim_join(struct sim *sim, unsigned i)
     fail_msg("publisher %u did not start: %s", i, embar_publisher_failure(sim->pub[i])->text);
 }
 
+void sim_init_pair(struct sim *sim)
+{
+    sim_init(sim, 1);
+    sim_subscriber(sim, 0, NULL);
+    sim_publisher(sim, 0, NULL);
+    sim_join(sim, 0);
+}
+
 struct embar_stats sim_pub_stats(const struct sim *sim, unsigned i)
 {
     struct embar_stats stats;

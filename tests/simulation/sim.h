@@ -87,6 +87,9 @@ int sim_finish(struct sim *sim, unsigned i);
 /* Steps until publisher i has started. */
 void sim_join(struct sim *sim, unsigned i);
 
+/* What most tests begin with: a publisher and a subscriber by their defaults, joined. */
+void sim_init_pair(struct sim *sim);
+
 /* Runs everybody as an event loop would, for `ns`: who can sleep is not called before its
  * descriptor would wake it. Applications take batches and release them, if `release`. Fails when
  * somebody who says that there is work never finds any. */

@@ -130,10 +130,7 @@ static void test_a_publisher_that_closes_without_finishing_is_lost_at_once(void 
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     sim_close_publisher(&sim, 0);
     for (int step = 0; step < 100; step++)
@@ -148,10 +145,7 @@ static void test_a_subscriber_that_leaves_fails_a_publisher_that_needs_it(void *
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     sim_close_subscriber(&sim, 0);
     for (int step = 0; step < 100; step++)
@@ -166,10 +160,7 @@ static void test_no_message_at_all_is_a_stream_too(void **state)
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_finish(&sim, 0), 0);
     for (int step = 0; step < 100; step++)
         sim_step(&sim);

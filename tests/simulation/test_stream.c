@@ -228,10 +228,7 @@ static void test_flush_levels_wait_for_what_they_say(void **state)
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     assert_int_equal(embar_flush(sim.pub[0], EMBAR_PLACED, 0), -ETIMEDOUT);
     for (int step = 0; step < 100; step++) {
@@ -257,10 +254,7 @@ static void test_a_message_as_large_as_a_slot_takes_goes_and_one_byte_more_does_
     void *room;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     most = embar_publisher_max_message(sim.pub[0]);
     assert_int_equal(most, 4096 - 68);
     assert_int_equal(embar_publish(sim.pub[0], bytes, most + 1), -EMSGSIZE);
@@ -335,10 +329,7 @@ static void test_batches_held_across_a_reconnect_keep_their_slots_and_bytes(void
     struct embar_iter iter;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     while (sim.published[0] < 60) {
         sim_publish(&sim, 0);
         embar_publisher_poll(sim.pub[0], 0);
@@ -369,10 +360,7 @@ static void test_damage_that_persists_gives_the_publisher_up_with_a_sentence(voi
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     backend_mem_corrupt_next(any_link(sim.pub[0]), 70);
     embar_flush(sim.pub[0], EMBAR_SENT, 0);

@@ -19,10 +19,7 @@ static void test_a_refused_publish_is_woken_when_the_stall_begins(void **state)
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     /* Credits flow, then stop: the subscriber holds what it has. */
     while (sim.published[0] < 300)
         if (sim_publish(&sim, 0) == -EAGAIN)
@@ -106,10 +103,7 @@ static void test_a_release_reaches_the_publisher_without_another_call(void **sta
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     assert_int_equal(embar_flush(sim.pub[0], EMBAR_CONSUMED, 0), -ETIMEDOUT);
     sim_event_loop(&sim, 20 * NS_PER_MS, false);
@@ -198,10 +192,7 @@ static void test_a_subscriber_that_has_confirmed_sleeps(void **state)
     int woken = 0;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     for (int step = 0; step < 10; step++)
         sim_step(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
@@ -292,10 +283,7 @@ static void test_a_write_that_cannot_be_made_ends_the_link_with_a_sentence(void 
     struct sim sim;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     sim.pub[0]->peers->slot_bytes = 1 << 30; /* slot 1 then lies outside of what was granted */
     for (int i = 0; i < 100; i++) {
         sim_publish(&sim, 0);
@@ -313,10 +301,7 @@ static void test_a_publish_after_finish_changes_nothing(void **state)
     void *room;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(embar_reserve(sim.pub[0], 8, &room), 0);
     assert_int_equal(embar_publisher_finish(sim.pub[0], 0), -ETIMEDOUT);
     assert_int_equal(sim_publish(&sim, 0), -EINVAL);
@@ -331,10 +316,7 @@ static void test_idle_streams_wake_nobody(void **state)
     int woken = 0;
 
     (void)state;
-    sim_init(&sim, 1);
-    sim_subscriber(&sim, 0, NULL);
-    sim_publisher(&sim, 0, NULL);
-    sim_join(&sim, 0);
+    sim_init_pair(&sim);
     assert_int_equal(sim_publish(&sim, 0), 0);
     sim_event_loop(&sim, 50 * NS_PER_MS, true);
     assert_int_equal(sim.sub[0].messages, 1);
