@@ -419,7 +419,7 @@ static int data_write(struct embar_link *core, const struct embar_write *write)
 
     if (link->state != TCP_LINK_UP) /* it ends, and core does not know yet */
         return -ENOTCONN;
-    lane = tcp_spread_lane(link);
+    lane = tcp_spread_lane(link, write->len_bytes);
     rc = tcp_sender_write(&lane->tx, &frame, source + write->offset, write->token);
     if (rc < 0)
         return rc;

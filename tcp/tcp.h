@@ -218,7 +218,7 @@ void tcp_join_timeout(struct tcp_link *link);
 /* ---- spread.c ----------------------------------------------------------------------------- */
 
 /* The lane that a write goes to. */
-struct tcp_lane *tcp_spread_lane(struct tcp_link *link);
+struct tcp_lane *tcp_spread_lane(struct tcp_link *link, uint64_t len_bytes);
 
 /* Says in the log what each lane carried, if there are several. */
 void tcp_spread_log(const struct tcp_link *link);

@@ -4,7 +4,6 @@
  */
 #include "perf_json.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -4,12 +4,15 @@
  * TARGET. What it counts are the bytes that came from the side that connected, over all
  * connections.
  *
- *   tcp_proxy TARGET [--flip N]... [--cut N]... [--delay MS] [--throttle BYTES_PER_SECOND]
+ *   tcp_proxy TARGET [--flip N]... [--cut N]... [--delay MS] [--throttle BYTES_PER_SECOND [--only
+ * N]]
  *
  *   --flip N      inverts byte N
  *   --cut N       when byte N is reached, ends all connections with a reset; later ones work
  *   --delay MS    holds back every piece for so long
  *   --throttle B  forwards no more than so many bytes per second
+ *   --only N      throttles only connection N, counted from 0 as they are made. Where a slow path
+ * has a window, the proxy has a receive buffer: it is kept small then
  *
  * One thread; owns all its sockets; runs until it is killed.
  */
@@ -28,14 +31,16 @@
 #include "common/address.h"
 #include "common/clock.h"
 
-#define PIPES       64 /* two for each connection */
-#define MARKS       16
-#define PIECE_BYTES 65536
+#define PIPES             64 /* two for each connection */
+#define MARKS             16
+#define PIECE_BYTES       65536
+#define SLOW_BUFFER_BYTES 16384
 
 /* One direction of a connection. */
 struct pipe {
     int from, to; /* owned by the pair: see close_pair */
     bool forward; /* from the side that connected */
+    bool slow;    /* throttled */
     bool ended;   /* `from` has been read to its end */
     size_t len_bytes, sent;
     uint64_t ready_ns; /* when the piece may go on */
@@ -49,6 +54,8 @@ static struct {
     uint64_t delay_ns, rate;
     uint64_t forwarded;  /* bytes read from connecting sides */
     uint64_t allowed_ns; /* throttle: when the next piece may be read */
+    bool one_slow;       /* throttle only connection `slow_one` */
+    uint64_t slow_one, connections;
     struct pipe *pipes[PIPES];
 } proxy;
 
@@ -60,8 +67,8 @@ static void die(const char *what)
 
 static void usage(void)
 {
-    fprintf(stderr,
-            "usage: tcp_proxy TARGET [--flip N]... [--cut N]... [--delay MS] [--throttle B]\n");
+    fprintf(stderr, "usage: tcp_proxy TARGET [--flip N]... [--cut N]... [--delay MS] [--throttle B "
+                    "[--only N]]\n");
     exit(2);
 }
 
@@ -81,7 +88,10 @@ static void parse(int argc, char **argv)
             proxy.delay_ns = value * NS_PER_MS;
         else if (strcmp(argv[i], "--throttle") == 0 && value > 0)
             proxy.rate = value;
-        else
+        else if (strcmp(argv[i], "--only") == 0) {
+            proxy.one_slow = true;
+            proxy.slow_one = value;
+        } else
             usage();
     }
 }
@@ -126,7 +136,7 @@ static int connect_target(void)
     return fd;
 }
 
-static void add_pipe(int from, int to, bool forward)
+static void add_pipe(int from, int to, bool forward, bool slow)
 {
     struct pipe *pipe = calloc(1, sizeof(*pipe));
 
@@ -135,6 +145,7 @@ static void add_pipe(int from, int to, bool forward)
     pipe->from = from;
     pipe->to = to;
     pipe->forward = forward;
+    pipe->slow = slow;
     for (unsigned i = 0; i < PIPES; i++) {
         if (!proxy.pipes[i]) {
             proxy.pipes[i] = pipe;
@@ -148,6 +159,7 @@ static void add_pipe(int from, int to, bool forward)
 static void accept_one(int listener)
 {
     int from = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    bool slow;
     int to;
 
     if (from < 0)
@@ -157,8 +169,12 @@ static void accept_one(int listener)
         close(from);
         return;
     }
-    add_pipe(from, to, true);
-    add_pipe(to, from, false);
+    slow = proxy.rate && (!proxy.one_slow || proxy.connections == proxy.slow_one);
+    proxy.connections++;
+    if (slow)
+        setsockopt(from, SOL_SOCKET, SO_RCVBUF, &(int){SLOW_BUFFER_BYTES}, sizeof(int));
+    add_pipe(from, to, true, slow);
+    add_pipe(to, from, false, false);
 }
 
 static void drop(int fd, bool reset)
@@ -240,7 +256,7 @@ static void read_piece(struct pipe *pipe, uint64_t now_ns)
     pipe->len_bytes = (size_t)got;
     pipe->sent = 0;
     pipe->ready_ns = now_ns + proxy.delay_ns;
-    if (proxy.rate)
+    if (pipe->slow)
         proxy.allowed_ns = now_ns + (uint64_t)((double)got / (double)proxy.rate * 1e9);
     if (pipe->forward)
         misbehave(pipe);
@@ -278,7 +294,7 @@ static bool wants(const struct pipe *pipe, uint64_t now_ns, struct pollfd *fd, u
         *until_ns = pipe->ready_ns;
         *fd = (struct pollfd){.fd = pipe->to, .events = POLLOUT};
     } else {
-        *until_ns = pipe->forward && proxy.rate ? proxy.allowed_ns : 0;
+        *until_ns = pipe->slow ? proxy.allowed_ns : 0;
         *fd = (struct pollfd){.fd = pipe->from, .events = POLLIN};
     }
     return !pipe->ended && *until_ns <= now_ns;
