@@ -25,8 +25,11 @@ void publisher_fail(struct embar_publisher *p, int error, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(p->failure.text, sizeof p->failure.text, fmt, args);
     va_end(args);
+    /* A room that is being built in stays where it is, and keeps the link that maps it. */
+    in_place_move_open(p);
+    if (p->reserving == ROOM_HERE)
+        p->reserving = ROOM_NONE;
     p->room = 0; /* the next publish takes the slow path and finds the failure */
-    room_back(p);
     log_error("%s", p->failure.text);
 }
 

@@ -248,10 +248,11 @@ static __attribute__((noinline)) int publish_slowly(struct embar_publisher *p, c
 
 int embar_publish(struct embar_publisher *p, const void *data, size_t len_bytes)
 {
-    uint8_t *to = p->cursor + MESSAGE_HEADER_BYTES;
+    uint8_t *to;
 
     if (!fits(p, len_bytes) || check_is_due(p))
         return publish_slowly(p, data, len_bytes);
+    to = p->cursor + MESSAGE_HEADER_BYTES;
     append(p, len_bytes); /* ahead of the bytes: nobody looks before this returns */
     if (len_bytes > 0)
         memcpy(to, data, len_bytes);

@@ -27,19 +27,16 @@ void in_place_map(struct embar_publisher *p, struct peer *peer)
     struct embar_link *link = peer->conn->link;
     const struct embar_transport_caps *caps = embar_transport_caps(embar_link_transport(link));
     struct embar_diag diag = {0};
-    uint64_t size_bytes;
     void *addr;
 
     peer->mapped = NULL;
     peer->unmapped_why[0] = '\0';
     if (!(caps->flags & EMBAR_CAP_MAPPED))
         return;
-    /* Where the slots do not fit, embar_write says so in its own words. */
-    if (__builtin_mul_overflow(peer->slot_bytes, peer->remote.slot_count, &size_bytes) ||
-        size_bytes > peer->key.size || embar_map(link, &peer->key, &addr, &diag) < 0) {
+    /* That its slots lie within its key was checked when GRANT came. */
+    if (embar_map(link, &peer->key, &addr, &diag) < 0) {
         snprintf(peer->unmapped_why, sizeof peer->unmapped_why,
-                 "the subscriber's buffer could not be mapped: %.90s",
-                 diag.error ? diag.text : "it is smaller than its slots");
+                 "the subscriber's buffer could not be mapped: %.90s", diag.text);
         log_warn("subscriber %s: batches are copied: %s", peer->name, peer->unmapped_why);
         return;
     }
@@ -214,7 +211,7 @@ void in_place_why(const struct embar_publisher *p, struct embar_stats *stats)
     }
     if (stats->send_mode_why[0])
         return;
-    if (count > 1)
+    if (count > 1 && p->may_map)
         snprintf(stats->send_mode_why, sizeof stats->send_mode_why,
                  "in-place is for one subscriber, and %u have joined", count);
     else if (p->may_map)

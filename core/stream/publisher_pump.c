@@ -115,11 +115,11 @@ static bool send_due(struct embar_publisher *p, struct peer *peer)
 }
 
 /* The next batch is not even opened, because the peer has not given back what that takes: a credit
- * for it, or the slot of its oldest batch. */
+ * to build it in place with, or the slot of its oldest batch. */
 static bool holds_up(const struct embar_publisher *p, const struct peer *peer)
 {
     return p->refused && p->started &&
-           (!peer_has_credit(p, peer) ||
+           ((peer == in_place_peer(p) && !peer_has_credit(p, peer)) ||
             (p->slots.free_count == 0 && peer_needs(p, peer) == p->oldest_seq));
 }
 

@@ -457,9 +457,48 @@ static void test_waiting_for_a_credit_counts_as_a_stall(void **state)
     sim_close(&sim);
 }
 
+static void test_a_room_outlives_the_publishers_failure(void **state)
+{
+    struct sim sim;
+    struct slow_message slow;
+
+    (void)state;
+    join_in_place(&sim, "reconnect_timeout=1s");
+    begin_slowly(&sim, &slow);
+    sim_close_subscriber(&sim, 0);
+    for (int i = 0; i < 3000 && !embar_publisher_failure(sim.pub[0])->error; i++) {
+        embar_publisher_poll(sim.pub[0], 0);
+        sim_sleep(&sim, NS_PER_MS);
+    }
+    assert_int_equal(embar_publisher_failure(sim.pub[0])->error, ENOTCONN);
+    memset(slow.room, 1, 16); /* the caller has not looked yet */
+    assert_int_equal(embar_commit(sim.pub[0], 16), -ENOTCONN);
+    sim_close(&sim);
+}
+
+static void test_flush_and_finish_take_a_room_back(void **state)
+{
+    struct sim sim;
+    void *room;
+
+    (void)state;
+    join_in_place(&sim, NULL);
+    assert_int_equal(embar_reserve(sim.pub[0], 16, &room), 0);
+    assert_int_equal(embar_flush(sim.pub[0], EMBAR_SENT, 0), 0);
+    assert_int_equal(embar_commit(sim.pub[0], 16), -EINVAL);
+    assert_int_equal(embar_reserve(sim.pub[0], 16, &room), 0);
+    assert_int_equal(embar_publisher_finish(sim.pub[0], 0), -ETIMEDOUT);
+    assert_int_equal(embar_commit(sim.pub[0], 16), -EINVAL);
+    assert_int_equal(sim_finish(&sim, 0), 0);
+    assert_int_equal(sim_pub_stats(&sim, 0).messages, 0);
+    sim_close(&sim);
+}
+
 int run_in_place_tests(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_room_outlives_the_publishers_failure),
+        cmocka_unit_test(test_flush_and_finish_take_a_room_back),
         cmocka_unit_test(test_every_schedule_in_place_delivers_all_in_order_once),
         cmocka_unit_test(test_cut_links_lose_and_repeat_nothing_of_what_was_built_in_place),
         cmocka_unit_test(test_changes_of_transport_lose_and_repeat_nothing),
