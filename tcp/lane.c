@@ -31,6 +31,7 @@ int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link, uint32_t index)
     rc = tcp_receiver_init(&lane->rx, &tcp_sys_kernel, -1);
     if (rc < 0)
         return rc;
+    lane->rx.silence_ms = (uint32_t)(s->user_timeout_ns / NS_PER_MS);
     rc = tcp_sender_init(&lane->tx, &tcp_sys_kernel, -1, (enum tcp_send_setting)s->send_mode,
                          s->zero_copy_send_limit);
     if (rc < 0)
@@ -82,22 +83,23 @@ void tcp_lane_close(struct tcp_lane *lane, bool reset)
     lane->fd = -1;
 }
 
+/* A reset connection has nothing more to say, though its descriptor stays open for a while. */
+static bool is_live(const struct tcp_lane *lane)
+{
+    return lane->fd >= 0 && lane->link->state != TCP_LINK_DRAINING;
+}
+
 void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = lane};
 
-    if (lane->fd < 0 || lane->interest == events)
+    /* While it drains it is not watched at all. */
+    if (!is_live(lane) || lane->interest == events)
         return;
     /* Cannot fail for a descriptor that is watched already, short of a bug. */
     if (epoll_ctl(lane->link->transport->epoll_fd, EPOLL_CTL_MOD, lane->fd, &event) < 0)
         log_error("link %" PRIu64 ": epoll_ctl: errno %d", embar_link_id(lane->link->link), errno);
     lane->interest = events;
-}
-
-/* A reset connection has nothing more to say, though its descriptor stays open for a while. */
-static bool is_live(const struct tcp_lane *lane)
-{
-    return lane->fd >= 0 && lane->link->state != TCP_LINK_DRAINING;
 }
 
 void tcp_lane_wake(struct tcp_lane *lane)
@@ -132,7 +134,8 @@ static void log_switch(struct tcp_lane *lane)
  * the error is acted upon. */
 static void defer_error(struct tcp_lane *lane, int error)
 {
-    lane->send_error = error;
+    if (lane->send_error == 0) /* the first is the cause */
+        lane->send_error = error;
     lane->tx.blocked = true;
     lane->readable = true;
     tcp_lane_wake(lane);

@@ -77,17 +77,15 @@ static bool any_unplaced(const struct tcp_link *link)
     return false;
 }
 
+static bool is_unreachable(int status)
+{
+    return status == -ETIMEDOUT || status == -ENETUNREACH || status == -EHOSTUNREACH;
+}
+
 /* Of a peer that cannot be reached a reset says nothing: its own kernel has to find that out. */
 static uint64_t hold_time(const struct tcp_link *link)
 {
-    switch (link->end_status) {
-    case -ETIMEDOUT:
-    case -ENETUNREACH:
-    case -EHOSTUNREACH:
-        return link->transport->settings->close_timeout_ns;
-    default:
-        return RESET_NS;
-    }
+    return link->unreachable ? link->transport->settings->close_timeout_ns : RESET_NS;
 }
 
 /* Resets the lanes and takes the completions that this frees. Returns whether all came and no
@@ -164,6 +162,7 @@ void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
     va_start(args, fmt);
     settle_end(link, status, fmt, args);
     va_end(args);
+    link->unreachable |= is_unreachable(status); /* also when another cause came first */
     if (link->state == TCP_LINK_DOWN || link->state == TCP_LINK_DRAINING)
         return;
     if ((outstanding(link) == 0 && !any_unplaced(link)) || release_sources(link))
@@ -309,7 +308,7 @@ void tcp_link_end_timeout(struct tcp_link *link)
     unacked = unacked_of(link);
     if (unacked < link->unacked_bytes) {
         set_close_deadline(link); /* slow, but it takes them */
-    } else if (link->state == TCP_LINK_ENDING || unacked > 0) {
+    } else if (link->state == TCP_LINK_ENDING || unacked > 0 || any_unplaced(link)) {
         reconsider_end(link);
         tcp_link_end(link, -ETIMEDOUT,
                      "%s did not take what was still to be delivered; given up after "

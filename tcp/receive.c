@@ -97,8 +97,9 @@ static uint32_t room_ahead(struct tcp_receiver *receiver)
 /*
  * All bytes of a write are in place. Those of a spliced one may have been read out of its sender's
  * pages only now. The sender keeps these as they are until it is told, or until it has reset the
- * connection; so what is read before the reset is what was sent, and what is read after it is
- * dropped here (docs/decisions/014-when-a-spliced-source-is-free.md).
+ * connection, or for longer than a silence lasts that it takes for a failure; so what is read
+ * before that is what was sent, and what is read after it is dropped here
+ * (docs/decisions/014-when-a-spliced-source-is-free.md).
  */
 static int arrived(struct tcp_receiver *receiver, int *budget, const struct tcp_receive_sink *sink)
 {
@@ -106,7 +107,7 @@ static int arrived(struct tcp_receiver *receiver, int *budget, const struct tcp_
     bool spliced = (receiver->write.flags & TCP_FLAG_SPLICED) != 0;
 
     receiver->after_write = receiver->write.len_bytes >= LARGE_WRITE_BYTES;
-    if (spliced && sys->is_over(sys->user, receiver->fd)) {
+    if (spliced && sys->is_over(sys->user, receiver->fd, receiver->silence_ms)) {
         int error = sys->so_error(sys->user, receiver->fd);
 
         return error != 0 ? -error : -ECONNRESET;

@@ -34,6 +34,7 @@ struct tcp_receiver {
     unsigned allowed;          /* TCP_FRAME_BITs that the link's state allows */
     struct tcp_window window;  /* what the peer may write into */
     bool discard;              /* throw away all that comes */
+    uint32_t silence_ms;       /* of a sender that may have given the connection up; 0: never */
     bool revoked;              /* the window was closed under a write that is arriving */
     bool more;                 /* the socket or the read-ahead may have more: run again */
     bool after_write;          /* the last frame was a large write: expect another */

@@ -106,14 +106,17 @@ static void kernel_pipe_close(void *user, const int fds[2])
     close(fds[1]);
 }
 
-static bool kernel_is_over(void *user, int fd)
+/* While something is unacknowledged the kernel sends no keepalive, and retransmits for a quarter of
+ * an hour: the state alone says nothing of a network that has failed. */
+static bool kernel_is_over(void *user, int fd, uint32_t silence_ms)
 {
     struct tcp_info info = {0};
-    socklen_t len = sizeof(info.tcpi_state); /* the first field, and all that is wanted */
+    socklen_t len = sizeof(info);
 
     (void)user;
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
-           info.tcpi_state == BPF_TCP_CLOSE;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || info.tcpi_state == BPF_TCP_CLOSE)
+        return true;
+    return silence_ms > 0 && info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= silence_ms;
 }
 
 const struct tcp_sys tcp_sys_kernel = {

@@ -25,9 +25,10 @@ struct tcp_sys {
      * much, or a negative errno. */
     int (*pipe_open)(void *user, int fds[2], uint32_t want_bytes);
     void (*pipe_close)(void *user, const int fds[2]);
-    /* The connection is over in both directions: reset, aborted or given up, by either side. What
-     * was received before that can be read all the same. */
-    bool (*is_over)(void *user, int fd);
+    /* The connection is over in both directions: reset, aborted or given up, by either side; or it
+     * may be at the other end, which has not acknowledged what was sent for `silence_ms` (0: never
+     * taken for that). What was received before that can be read all the same. */
+    bool (*is_over)(void *user, int fd, uint32_t silence_ms);
     void *user;
 };
 

@@ -123,6 +123,7 @@ struct tcp_link {
     bool ended_by_peer;     /* it said BYE */
     uint64_t unacked_bytes; /* while it ends: as of the last deadline */
     bool aborted;           /* the connection is reset */
+    bool unreachable;       /* a reset may not reach the peer */
     uint64_t hold_ns;       /* spliced sources are not given back before; 0: not settled */
     enum tcp_frame_type last_type; /* the frame that ends this side's stream: REJECT or BYE */
     int end_status;

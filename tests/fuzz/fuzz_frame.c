@@ -57,10 +57,11 @@ static ssize_t give(void *user, int fd, struct msghdr *msg, int flags)
     return (ssize_t)taken;
 }
 
-static bool never_over(void *user, int fd)
+static bool never_over(void *user, int fd, uint32_t silence_ms)
 {
     (void)user;
     (void)fd;
+    (void)silence_ms;
     return false;
 }
 

@@ -182,9 +182,10 @@ static inline void fake_pipe_close(void *user, const int fds[2])
     kernel.in_pipe_bytes = 0;
 }
 
-static inline bool fake_is_over(void *user, int fd)
+static inline bool fake_is_over(void *user, int fd, uint32_t silence_ms)
 {
     (void)user;
+    (void)silence_ms;
     assert_int_equal(fd, 3);
     return kernel.over;
 }

@@ -253,11 +253,9 @@ static void test_a_lane_before_the_link_is_accepted_is_dropped(void **state)
 
 /* ---- the connecting end ---------------------------------------------------------------------- */
 
-/* Connects to a raw listener that answers the first REQUEST with an ACCEPT of so many lanes. */
-static int answer(const char *const *settings, uint64_t lanes, int *listener,
-                  struct embar_link **link)
+/* Connects to a raw listener, which reads the first REQUEST. */
+static int read_request(const char *const *settings, int *listener, struct embar_link **link)
 {
-    const struct tcp_frame frame = {.type = TCP_FRAME_ACCEPT, .offset = lanes};
     char address[64];
     uint8_t asked[TCP_FRAME_BYTES];
     int fd;
@@ -268,6 +266,16 @@ static int answer(const char *const *settings, uint64_t lanes, int *listener,
     fd = accept(*listener, NULL, NULL);
     assert_true(fd >= 0);
     assert_int_equal(raw_read(fd, asked, sizeof(asked)), sizeof(asked));
+    return fd;
+}
+
+/* The same, and answers it with an ACCEPT of so many lanes. */
+static int answer(const char *const *settings, uint64_t lanes, int *listener,
+                  struct embar_link **link)
+{
+    const struct tcp_frame frame = {.type = TCP_FRAME_ACCEPT, .offset = lanes};
+    int fd = read_request(settings, listener, link);
+
     raw_frame(fd, &frame);
     return fd;
 }
@@ -309,14 +317,20 @@ static void test_lanes_whose_connections_are_dropped_end_the_link(void **state)
 
 static void test_the_last_accept_must_not_come_before_every_lane_has_asked(void **state)
 {
+    const struct tcp_frame first = {.type = TCP_FRAME_ACCEPT, .offset = 2};
     const struct tcp_frame last = {.type = TCP_FRAME_ACCEPT};
     struct embar_link *link;
-    int listener, fd = answer(three, 2, &listener, &link);
+    int listener, fd = read_request(three, &listener, &link);
+    uint8_t both[2 * TCP_FRAME_BYTES];
 
     (void)state;
-    raw_frame(fd, &last); /* in one segment, or nearly so, with the first */
-    until(us.count[EMBAR_EVENT_LINK_DOWN] + us.count[EMBAR_EVENT_LINK_UP] > 0);
-    end_answer(fd, listener, link); /* up or refused, whichever came first: never a crash */
+    tcp_frame_pack(&first, both);
+    tcp_frame_pack(&last, both + TCP_FRAME_BYTES);
+    raw_send(fd, both, sizeof(both)); /* read at once: no lane can have asked between the two */
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, -EPROTO);
+    assert_int_equal(us.count[EMBAR_EVENT_LINK_UP], 0);
+    assert_non_null(strstr(us.reason, "before lane 1 had asked"));
+    end_answer(fd, listener, link);
 }
 
 static void test_an_unanswered_lane_ends_in_the_connect_timeout(void **state)

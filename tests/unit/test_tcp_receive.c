@@ -77,9 +77,10 @@ static ssize_t fake_recvmsg(void *user, int fd, struct msghdr *msg, int flags)
     return (ssize_t)taken;
 }
 
-static bool fake_is_over(void *user, int fd)
+static bool fake_is_over(void *user, int fd, uint32_t silence_ms)
 {
     (void)user;
+    (void)silence_ms;
     assert_int_equal(fd, 4);
     kernel.over_asked++;
     return kernel.over;
