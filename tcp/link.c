@@ -351,7 +351,8 @@ static void link_stats(const struct embar_link *core, struct embar_link_stats *s
         /* Each lane chooses for itself; the one that carried most speaks for the link. */
         most = lane->tx.handed_bytes;
         stats->send_mode = tcp_send_mode_name(&lane->tx.mode);
-        snprintf(stats->send_mode_why, sizeof(stats->send_mode_why), "%s", lane->tx.mode.why);
+        snprintf(stats->send_mode_why, sizeof(stats->send_mode_why), "%s",
+                 tcp_send_mode_why(&lane->tx.mode));
     }
 }
 

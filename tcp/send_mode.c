@@ -23,9 +23,20 @@ static const char *const way_names[] = {
     [TCP_WAY_SPLICE] = "splice",
 };
 
+/* The mode is that of large payloads, and there was none yet. */
+static bool only_small(const struct tcp_send_mode *mode)
+{
+    return mode->any_small && !mode->any_large && mode->way != TCP_WAY_COPY;
+}
+
 const char *tcp_send_mode_name(const struct tcp_send_mode *mode)
 {
-    return way_names[mode->way];
+    return way_names[only_small(mode) ? TCP_WAY_COPY : mode->way];
+}
+
+const char *tcp_send_mode_why(const struct tcp_send_mode *mode)
+{
+    return only_small(mode) ? "every payload was below tcp.zero_copy_send_limit" : mode->why;
 }
 
 void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting setting,
@@ -217,8 +228,11 @@ static enum tcp_send_way choose_in_trial(struct tcp_send_mode *mode)
 enum tcp_send_way tcp_send_mode_choose(struct tcp_send_mode *mode, uint64_t len_bytes,
                                        uint64_t now_ns)
 {
-    if (len_bytes < mode->limit_bytes)
+    if (len_bytes < mode->limit_bytes) {
+        mode->any_small = true;
         return TCP_WAY_COPY;
+    }
+    mode->any_large = true;
     if (mode->stage == TCP_STAGE_TRIAL && mode->tries == TRIAL_PAYLOADS) {
         take_time(mode, len_bytes, now_ns);
         judge_trial(mode);

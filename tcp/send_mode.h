@@ -62,8 +62,9 @@ struct tcp_send_mode {
     uint64_t pace_began_ns;
     uint64_t probe_interval_ns, next_probe_ns; /* next 0: none */
     uint32_t switches;
-    char cause[96]; /* why zerocopy is not the mode: the beginning of `why` */
-    char why[160];  /* why the mode is what it is, for link stats */
+    bool any_large, any_small; /* payloads were at least limit_bytes; below it */
+    char cause[96];            /* why zerocopy is not the mode: the beginning of `why` */
+    char why[160];             /* why the mode is what it is, for link stats */
 };
 
 void tcp_send_mode_init(struct tcp_send_mode *mode, enum tcp_send_setting setting,
@@ -94,7 +95,9 @@ bool tcp_send_mode_refused(struct tcp_send_mode *mode, uint64_t now_ns);
  * probe. */
 void tcp_send_mode_splice_failed(struct tcp_send_mode *mode, int error, uint64_t now_ns);
 
-/* "zerocopy", "splice" or "copy". */
+/* "zerocopy", "splice" or "copy", and why; "copy" also while every payload was too small for more.
+ */
 const char *tcp_send_mode_name(const struct tcp_send_mode *mode);
+const char *tcp_send_mode_why(const struct tcp_send_mode *mode);
 
 #endif

@@ -312,6 +312,21 @@ static bool check_points(struct perf_args *args, struct outcome *outcome)
     return true;
 }
 
+/* What a mode does not do is refused rather than left undone. */
+static bool check_mode(const struct perf_plan *plan, bool has_source, bool has_touch,
+                       struct outcome *outcome)
+{
+    bool is_flow = plan->mode == PERF_THROUGHPUT || plan->mode == PERF_LOAD;
+
+    if (has_source && plan->mode != PERF_THROUGHPUT)
+        outcome_fail(outcome, TOOL_USAGE, "--source is for --throughput only");
+    else if (has_touch && !is_flow)
+        outcome_fail(outcome, TOOL_USAGE, "--touch is for --throughput and --load only");
+    else
+        return true;
+    return false;
+}
+
 static enum args_next complete(struct perf_args *args, struct outcome *outcome)
 {
     enum args_next next = args_complete(&args->common, outcome);
@@ -335,7 +350,7 @@ enum args_next perf_args_parse(struct perf_args *args, int argc, char **argv,
                                struct outcome *outcome)
 {
     enum args_next next = args_init(&args->common, "subscriber", help, outcome);
-    bool has_mode = false, has_cpus = false;
+    bool has_mode = false, has_cpus = false, has_source = false, has_touch = false;
     int option;
 
     args->plan.duration_ns = 2000000000;
@@ -349,6 +364,8 @@ enum args_next perf_args_parse(struct perf_args *args, int argc, char **argv,
         bool is_setting = option == 'c' || option == ARGS_SET;
 
         has_cpus |= option == PERF_OPT_CPUS;
+        has_source |= option == PERF_OPT_SOURCE;
+        has_touch |= option == PERF_OPT_TOUCH;
         args->plan.verbose = option == 'v' || (args->plan.verbose && option != 'q');
         if (option >= PERF_OPT_MODE)
             next = take_own(args, option, optarg, &has_mode, outcome) ? ARGS_RUN : ARGS_DONE;
@@ -365,6 +382,8 @@ enum args_next perf_args_parse(struct perf_args *args, int argc, char **argv,
                      tool_name());
         return ARGS_DONE;
     }
+    if (!check_mode(&args->plan, has_source, has_touch, outcome))
+        return ARGS_DONE;
     if (!has_cpus)
         default_cpus(&args->plan);
     return complete(args, outcome);

@@ -88,8 +88,10 @@ static json_t *describe_plan(const struct perf_plan *plan)
     for (unsigned i = 0; i < plan->cpu_count; i++)
         json_array_append_new(cpus, json_integer(plan->cpus[i]));
     json_object_set_new(object, "mode", json_string(modes[plan->mode]));
-    json_object_set_new(object, "source", json_string(sources[plan->source]));
-    json_object_set_new(object, "touch", json_string(touches[plan->touch]));
+    if (plan->mode == PERF_THROUGHPUT)
+        json_object_set_new(object, "source", json_string(sources[plan->source]));
+    if (plan->mode == PERF_THROUGHPUT || plan->mode == PERF_LOAD)
+        json_object_set_new(object, "touch", json_string(touches[plan->touch]));
     json_object_set_new(object, "rounds", number(plan->rounds));
     json_object_set_new(object, "duration_seconds", real((double)plan->duration_ns / NS_PER_S));
     json_object_set_new(object, "warmup_seconds", real((double)plan->warmup_ns / NS_PER_S));

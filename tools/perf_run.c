@@ -111,7 +111,8 @@ static bool start(struct crew *crew, unsigned index, enum perf_role role, unsign
         outcome_fail(crew->outcome, TOOL_TRANSPORT, "no process for a %s: %s",
                      role == PERF_PUBLISHER ? "publisher" : "subscriber", strerror(errno));
         close(pair[0]);
-        member->control = -1;
+        /* Not to be ended: a process id of -1 means every process. */
+        *member = (struct member){.control = -1, .progress = ENDED};
         return false;
     }
     return true;

@@ -163,7 +163,18 @@ static void print_untouched(const struct perf_plan *plan, const struct perf_seri
             "is one of batches. --source in-place --touch all moves every byte.\n");
 }
 
-static void print_heading(const struct perf_plan *plan, FILE *out)
+/* An interrupted plan has not come to all of its rounds at every point. */
+static uint64_t fewest_runs(const struct perf_series *series, size_t count)
+{
+    uint64_t fewest = UINT64_MAX;
+
+    for (size_t i = 0; i < count; i++)
+        if (series[i].run_count > 0 && series[i].run_count < fewest)
+            fewest = series[i].run_count;
+    return fewest;
+}
+
+static void print_heading(const struct perf_plan *plan, uint64_t rounds, FILE *out)
 {
     static const char *const modes[] = {
         [PERF_THROUGHPUT] = "Throughput, consumed, over all links",
@@ -177,8 +188,8 @@ static void print_heading(const struct perf_plan *plan, FILE *out)
                                           "every cache line"};
 
     fprintf(out, "%s; %g s each, ", modes[plan->mode], (double)plan->duration_ns / NS_PER_S);
-    if (plan->rounds > 1)
-        fprintf(out, "median of %" PRIu64, plan->rounds);
+    if (rounds > 1)
+        fprintf(out, "median of %" PRIu64, rounds);
     else
         fprintf(out, "one run");
     if (plan->mode == PERF_LOAD)
@@ -199,7 +210,7 @@ void perf_table_print(const struct perf_plan *plan, const struct perf_series *se
     add_settings(plan, &table, series, count);
     add_figures(plan, &table, series, count);
     add_choices(&table, series, count);
-    print_heading(plan, out);
+    print_heading(plan, fewest_runs(series, count), out);
     for (unsigned c = 0; c < table.column_count; c++)
         print_cell(&table.columns[c], table.columns[c].heading, c + 1 == table.column_count, out);
     for (size_t i = 0; i < count; i++)

@@ -65,6 +65,7 @@ struct peer {
     uint64_t slot_bytes;
     uint8_t *mapped;         /* its buffer, for as long as its link; NULL: not mapped */
     char unmapped_why[160];  /* "": it is, or its transport cannot */
+    bool is_built_in;        /* a batch was built there: it was said */
     struct slot_pool remote; /* its slots, as far as we may write them */
     uint64_t start_bytes;    /* published before it joined */
     uint64_t next_seq;       /* to be written next */

@@ -30,6 +30,7 @@ void in_place_map(struct embar_publisher *p, struct peer *peer)
     void *addr;
 
     peer->mapped = NULL;
+    peer->is_built_in = false;
     peer->unmapped_why[0] = '\0';
     if (!(caps->flags & EMBAR_CAP_MAPPED))
         return;
@@ -72,6 +73,10 @@ uint8_t *in_place_open(struct embar_publisher *p)
     if (!peer || !in_place_ready(p, peer) || slot_pool_get(&peer->remote, &p->in_place.slot) < 0)
         return own_slot(p, p->slot);
     p->in_place.peer = peer;
+    if (!peer->is_built_in) {
+        peer->is_built_in = true;
+        log_info("subscriber %s: batches are built in its buffer, without a copy", peer->name);
+    }
     return mapped_slot(peer, p->in_place.slot);
 }
 

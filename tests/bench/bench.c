@@ -118,8 +118,8 @@ int bench_run(struct bench *bench, void (*sender)(const struct bench *),
         bench_fail("no pipe: %s", strerror(errno));
     bench->report = ends[1];
     to = start(bench, 1, receiver);
+    close(ends[1]); /* the receiver's end of it is the only one: its death is seen at once */
     from = start(bench, 0, sender);
-    close(ends[1]);
     do
         got = read(ends[0], &figures, sizeof figures);
     while (got < 0 && errno == EINTR);
@@ -135,4 +135,18 @@ int bench_run(struct bench *bench, void (*sender)(const struct bench *),
            cpu_seconds(&sent) * 1e9 / (double)figures.all_bytes,
            cpu_seconds(&received) * 1e9 / (double)figures.all_bytes);
     return 0;
+}
+
+int bench_main(int argc, char **argv, void (*sender)(const struct bench *),
+               void (*receiver)(const struct bench *))
+{
+    struct bench bench = {0};
+
+    if (argc != 5)
+        bench_fail("usage: %s push|pub ENDPOINT SIZE SECONDS", argv[0]);
+    bench.is_pub = strcmp(argv[1], "pub") == 0;
+    bench.endpoint = argv[2];
+    bench.size_bytes = strtoul(argv[3], NULL, 10);
+    bench.seconds = strtod(argv[4], NULL);
+    return bench_run(&bench, sender, receiver);
 }

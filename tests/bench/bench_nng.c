@@ -17,8 +17,6 @@
 
 #define ROOM_BYTES (16 * 1024 * 1024)
 
-static int is_pub;
-
 static void check(int rc, const char *what)
 {
     if (rc != 0)
@@ -36,7 +34,7 @@ static void send_all(const struct bench *bench)
 {
     nng_socket socket;
 
-    check(is_pub ? nng_pub0_open(&socket) : nng_push0_open(&socket), "a socket");
+    check(bench->is_pub ? nng_pub0_open(&socket) : nng_push0_open(&socket), "a socket");
     check(nng_socket_set_int(socket, NNG_OPT_SENDBUF, room(bench)), "NNG_OPT_SENDBUF");
     check(nng_listen(socket, bench->endpoint, NULL, 0), "nng_listen");
     for (;;) {
@@ -52,8 +50,8 @@ static void receive_all(const struct bench *bench)
     nng_socket socket;
     size_t len;
 
-    check(is_pub ? nng_sub0_open(&socket) : nng_pull0_open(&socket), "a socket");
-    if (is_pub)
+    check(bench->is_pub ? nng_sub0_open(&socket) : nng_pull0_open(&socket), "a socket");
+    if (bench->is_pub)
         check(nng_socket_set(socket, NNG_OPT_SUB_SUBSCRIBE, "", 0), "NNG_OPT_SUB_SUBSCRIBE");
     check(nng_socket_set_int(socket, NNG_OPT_RECVBUF, room(bench)), "NNG_OPT_RECVBUF");
     check(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, 0), "NNG_OPT_RECVMAXSZ");
@@ -70,13 +68,5 @@ static void receive_all(const struct bench *bench)
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {0};
-
-    if (argc != 5)
-        bench_fail("usage: bench_nng push|pub ENDPOINT SIZE SECONDS");
-    is_pub = strcmp(argv[1], "pub") == 0;
-    bench.endpoint = argv[2];
-    bench.size_bytes = strtoul(argv[3], NULL, 10);
-    bench.seconds = strtod(argv[4], NULL);
-    return bench_run(&bench, send_all, receive_all);
+    return bench_main(argc, argv, send_all, receive_all);
 }

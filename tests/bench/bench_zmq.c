@@ -14,8 +14,6 @@
 #define ROOM_BYTES      (16 * 1024 * 1024)
 #define ZERO_COPY_BYTES (64 * 1024)
 
-static int is_pub;
-
 static void check(int rc, const char *what)
 {
     if (rc < 0)
@@ -47,7 +45,7 @@ static void keep(void *data, void *hint)
 
 static void send_all(const struct bench *bench)
 {
-    void *socket = open_socket(bench, is_pub ? ZMQ_XPUB : ZMQ_PUSH);
+    void *socket = open_socket(bench, bench->is_pub ? ZMQ_XPUB : ZMQ_PUSH);
     char *payload = malloc(bench->size_bytes);
     char subscription[16];
     int yes = 1;
@@ -55,10 +53,10 @@ static void send_all(const struct bench *bench)
     if (!payload)
         bench_fail("out of memory");
     memset(payload, 0x5a, bench->size_bytes);
-    if (is_pub)
+    if (bench->is_pub)
         check(zmq_setsockopt(socket, ZMQ_XPUB_NODROP, &yes, sizeof yes), "ZMQ_XPUB_NODROP");
     check(zmq_bind(socket, bench->endpoint), "zmq_bind");
-    if (is_pub)
+    if (bench->is_pub)
         check(zmq_recv(socket, subscription, sizeof subscription, 0), "a subscription");
     for (;;) {
         zmq_msg_t message;
@@ -75,11 +73,11 @@ static void send_all(const struct bench *bench)
 
 static void receive_all(const struct bench *bench)
 {
-    void *socket = open_socket(bench, is_pub ? ZMQ_SUB : ZMQ_PULL);
+    void *socket = open_socket(bench, bench->is_pub ? ZMQ_SUB : ZMQ_PULL);
     zmq_msg_t message;
     int got;
 
-    if (is_pub)
+    if (bench->is_pub)
         check(zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "", 0), "ZMQ_SUBSCRIBE");
     check(zmq_connect(socket, bench->endpoint), "zmq_connect");
     zmq_msg_init(&message);
@@ -91,13 +89,5 @@ static void receive_all(const struct bench *bench)
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {0};
-
-    if (argc != 5)
-        bench_fail("usage: bench_zmq push|pub ENDPOINT SIZE SECONDS");
-    is_pub = strcmp(argv[1], "pub") == 0;
-    bench.endpoint = argv[2];
-    bench.size_bytes = strtoul(argv[3], NULL, 10);
-    bench.seconds = strtod(argv[4], NULL);
-    return bench_run(&bench, send_all, receive_all);
+    return bench_main(argc, argv, send_all, receive_all);
 }

@@ -19,7 +19,7 @@ set terminal svg size 1100, 140 + 30 * rows font "sans-serif,14" background "whi
 set output "compare.svg"
 plot "compare.tsv" using 2:1:(0.125):2:($1 - 0.35):($1 + 0.35):(colour($4, $3)):ytic(5) with boxxyerror linecolor rgb variable, \
     "" using ($3 > 0 ? $3 : NaN):($1 - 0.42):(0):(0.84) with vectors nohead linewidth 3 linecolor rgb "#222222", \
-    "" using 2:1:(sprintf("%.3g", $2)) with labels left offset 0.6,0
+    "" using ($2 > $3 ? $2 : $3):1:(sprintf("%.3g", $2)) with labels left offset 0.6,0
 set terminal pngcairo size 1300, 170 + 34 * rows font "sans,13"
 set output "compare.png"
 replot

@@ -37,6 +37,8 @@ def digits: if . == null then null else . * 1000 | round / 1000 end;
         gbps: (map(.gbps | values) | median), lowest: (map(.gbps | values) | min),
         highest: (map(.gbps | values) | max), messages_per_s: (map(.messages_per_s | values) | median),
         us: (map(.us | values) | median), sender_cpu: (map(.sender_cpu | values) | median),
-        receiver_cpu: (map(.receiver_cpu | values) | median), send_mode: (map(.send_mode | values) | first)}],
+        receiver_cpu: (map(.receiver_cpu | values) | median),
+        sender_calls: (map(.sender_calls | values) | median),
+        receiver_calls: (map(.receiver_calls | values) | median), mib: (map(.mib | values) | median), send_mode: (map(.send_mode | values) | first)}],
     runs: $runs
 }

@@ -71,7 +71,8 @@ embar() # OPTION...
     "${inside[@]}" "$bin/embar-perf" -q --set tcp.congestion_control=cubic --duration "$seconds" --json - \
         "$@" >"$work/embar.json" 2>"$work/embar.log" || fail "$case failed: $(tail -1 "$work/embar.log")"
     record "$case" "$(jq -c '.points[0].runs[0] | . + {gbps: .consumed_gbps, us: .latency_us_p50,
-        sender_cpu: .publisher_cpu_s_per_gb, receiver_cpu: .subscriber_cpu_s_per_gb,
+        sender_calls: .publisher_calls_per_batch, receiver_calls: .subscriber_calls_per_batch,
+        mib: .buffer_mib_per_link, sender_cpu: .publisher_cpu_s_per_gb, receiver_cpu: .subscriber_cpu_s_per_gb,
         busy: ([.publisher_cpu_percent, .subscriber_cpu_percent] | max)} | with_entries(select(.value != null))' \
         "$work/embar.json")"
 }
@@ -85,7 +86,7 @@ program() # NAME ARGUMENT...
     record "$case" "$("${inside[@]}" timeout 90 "$bin/$name" "$@")" || fail "$case failed"
 }
 
-# iperf3's CPU figures are percentages of its run time.
+# Its first second does not count. iperf3's CPU figures are percentages of its run time.
 iperf() # ADDRESS FLAG...
 {
     local address=$1 json
@@ -95,7 +96,7 @@ iperf() # ADDRESS FLAG...
     children=($!)
     wait_listening $port "${inside_b[@]}"
     json=$("${inside[@]}" timeout $((seconds_whole + 20)) iperf3 -c "$address" -p $port -A 0 -C cubic -l 1M \
-        -t "$seconds_whole" -J "$@") || fail "$case failed"
+        -O 1 -t "$seconds_whole" -J "$@") || fail "$case failed"
     wait "${children[0]}" || fail "the iperf3 server failed"
     children=()
     record "$case" "$(jq -c '.end | {gbps: (.sum_received.bits_per_second / 8e9),
@@ -116,7 +117,7 @@ ucx() # TLS TEST SIZE ITERATIONS
         -t "$2" -s "$3" -n "$4" -w 20 -f -v 2>/dev/null | tail -1) || fail "$case failed"
     end_children
     record "$case" "$(jq -cn --arg line "$line" --argjson size "$3" '$line | split(",") | .[3] | tonumber
-        | {gbps: ($size / . / 1000), us: .}')"
+        | {gbps: ($size / . / 1000)}')"
 }
 
 # ---- the cases -------------------------------------------------------------------------------
@@ -176,11 +177,12 @@ run_latency()
 
 run_many()
 {
-    local count transport
+    local count transport cpus
     for transport in tcp shm; do
         for count in 1 2 4 8; do
+            cpus=0$(printf ',1%.0s' $(seq $count)) # all subscribers on core 1
             case_of "embar $transport to $count" embar --transport $transport --checksum none --source fill \
-                --touch all --subscribers $count
+                --touch all --subscribers $count --cpus "$cpus"
         done
     done
     case_of "embar tcp idle" embar --idle 2 --transport tcp
@@ -292,11 +294,12 @@ print_table()
             if .ratio then "\(.ratio | r) (\(.lowest | r)-\(.highest | r))" else "-" end) | \(
             .asked) | \(if .met == null then "-" elif .met then "yes" else "**no**" end) |"),
         "",
-        "| case | GB/s (lowest-highest) | messages/s | p50 us | CPU s/GB sender | receiver | send mode |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| case | GB/s (lowest-highest) | messages/s | p50 us | CPU s/GB sender | receiver | calls/batch sender | receiver | MiB/link | send mode |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         (.cases[] | "| \(.case) | \(if .gbps then "\(.gbps | r) (\(.lowest | r)-\(.highest | r))" else "-" end) | \(
             .messages_per_s | r) | \(.us | r) | \(.sender_cpu | if . then . * 1000 | round / 1000 else "-" end) | \(
-            .receiver_cpu | if . then . * 1000 | round / 1000 else "-" end) | \(.send_mode // "-") |")' \
+            .receiver_cpu | if . then . * 1000 | round / 1000 else "-" end) | \(.sender_calls | r) | \(
+            .receiver_calls | r) | \(.mib | r) | \(.send_mode // "-") |")' \
         "$out/compare.json" | tee "$out/compare.md"
 }
 
@@ -341,7 +344,10 @@ seconds_whole=$(awk -v s="$seconds" 'BEGIN {print s < 1 ? 1 : int(s + 0.5)}') # 
 (($(nproc) >= 2)) || fail "two cores are needed, one for each end"
 [[ -x $bin/embar-perf ]] || fail "no embar-perf in $bin; build it or give -b"
 command -v jq >/dev/null || fail "jq is not installed (package jq)"
-if $publish; then require_quiet; fi
+if $publish; then
+    ! $is_quick && [[ $only == . ]] || fail "-w publishes the whole table: not with --quick or -k"
+    require_quiet
+fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 work=$(mktemp -d)

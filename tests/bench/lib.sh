@@ -56,7 +56,7 @@ host_facts() # NAME VALUE...
         shift 2
     done
     jq -n --arg cpu "$(awk -F': ' '/^model name/ {print $2; exit}' /proc/cpuinfo)" \
-        --arg cores "$(nproc)" --arg kernel "$(uname -r)" \
+        --arg cores "$(nproc)" --arg kernel "$(uname -r | grep -oE '^[0-9]+\.[0-9]+')" \
         --arg memory "$(($(hugepages_meminfo MemTotal) / 1024)) MiB" \
         --arg hugepages "$(cat "$hugepages_pool") x $(hugepages_meminfo Hugepagesize) KiB" \
         --arg load "$(cut -d' ' -f1 /proc/loadavg)" \

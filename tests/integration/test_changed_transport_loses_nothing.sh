@@ -24,6 +24,11 @@ publish_and_break() { # SEND_MODE ADDRESSES OPTION...
         --generate --size 10000 --total "$total" --rate 200000000 "$@"
     await "the stream to flow" logged pub ' [0-9]{2,}[.0-9]* MB in all'
     logged pub 'over shm' || fail "the stream did not begin over shm"
+    if [[ $mode == in-place ]]; then
+        logged pub 'are built in its buffer' || fail "no batch was built in place"
+    elif logged pub 'are built in its buffer'; then
+        fail "batches for two subscribers were built in the buffer of one"
+    fi
     kill -KILL "${pids[shm_proxy]}"
     ended shm_proxy
     expect_end pub 0

@@ -13,6 +13,7 @@ run() { # NAME OPTION...
     timeout "$patience" "$perf" "${short[@]}" --json "$work/$name.json" "$@" \
         >"$work/$name.out" 2>"$work/$name.log" || fail "embar-perf $* ended with $?"
     [[ ! -s $work/$name.log ]] || fail "embar-perf $* complained"
+    ! grep -alsE "$work/$name.jso[n]" /proc/[0-9]*/cmdline || fail "a process of embar-perf $* is left"
     expect_report "$name" '.exit_status == 0 and .error == null and (.points | length) > 0'
 }
 
@@ -34,7 +35,12 @@ expect_report sweep '.points | length == 12' 'all(.points[].runs; length == 2)' 
 
 run crowd --publishers 2 --subscribers 1,3 --size 1KiB --source fill --touch all --cpus none
 expect_report crowd '.points | length == 2' 'all(.points[].runs[]; .messages_per_s > 0)' \
-    '.points[1].runs[0].consumed_gbps > 0'
+    'all(.points[].runs[0]; .bytes > 0)'
+# Rates are of what all subscribers consumed, from all publishers.
+expect_report crowd 'all(.points[]; (.settings.subscribers | tonumber) as $to | .runs[0]
+    | .consumed_gbps / (.bytes * $to / 1e9 / .seconds) | . > 0.5 and . < 1.5)' \
+    'all(.points[]; (.settings.subscribers | tonumber) as $to | .runs[0]
+        | .messages_per_s / (.messages * $to / .seconds) | . > 0.5 and . < 1.5)'
 run built --transport shm --source in-place --touch all --size full
 run batches --touch none --batch 64KiB,1MiB --in-flight 2,4 --ack sent,placed
 expect_report batches '.points | length == 8'
@@ -42,7 +48,8 @@ expect_report batches '.points | length == 8'
 run pingpong --latency --transport tcp,shm --set progress=poll
 expect_report pingpong '.plan.mode == "latency"' 'all(.points[].runs[]; .messages > 0 and .size_bytes == 64)' \
     'all(.points[].runs[]; .latency_us_p50 > 0 and .latency_us_p50 <= .latency_us_p99
-        and .latency_us_p99 <= .latency_us_p999 and .latency_us_p999 <= .latency_us_max)'
+        and .latency_us_p99 <= .latency_us_p999 and .latency_us_p999 <= .latency_us_max)' \
+    'all(.points[].runs[]; .messages_per_s * 2 * .latency_us_p50 / 1e6 < 1.3)' # half of a round trip
 
 # 5000 a second for 0.2 s are 1000 messages, and each has a time.
 run load --load 5000 --subscribers 2

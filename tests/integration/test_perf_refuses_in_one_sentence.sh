@@ -24,6 +24,8 @@ refuse "are more than 64" --subscribers 40 --publishers 40
 refuse "give one of --throughput, --latency, --load and --idle" --latency --idle 1
 refuse "--load: '0' is not 1 to" --load 0
 refuse "--latency is between two processes" --latency --subscribers 2
+refuse "--source is for --throughput only" --latency --source fill
+refuse "--touch is for --throughput and --load only" --idle 1 --touch all
 refuse "--source: 'thin-air' is not one of number, fill, in-place" --source thin-air
 refuse "--touch: 'gently' is not one of none, headers, all" --touch gently
 refuse "--duration" --duration never

@@ -341,9 +341,22 @@ static void test_socket_without_zerocopy_is_never_probed_for_it_and_says_why(voi
     assert_non_null(strstr(mode.why, "Operation not supported"));
 }
 
+static void test_mode_is_copy_while_every_payload_is_too_small(void **state)
+{
+    (void)state;
+    tcp_send_mode_init(&mode, TCP_SEND_AUTO, 65536);
+    assert_int_equal(tcp_send_mode_choose(&mode, 65535, 1), TCP_WAY_COPY);
+    assert_string_equal(tcp_send_mode_name(&mode), "copy");
+    assert_non_null(strstr(tcp_send_mode_why(&mode), "tcp.zero_copy_send_limit"));
+    tcp_send_mode_choose(&mode, 65536, 2);
+    assert_string_equal(tcp_send_mode_name(&mode), "zerocopy");
+    assert_string_equal(tcp_send_mode_why(&mode), mode.why);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mode_is_copy_while_every_payload_is_too_small),
         cmocka_unit_test(test_auto_begins_with_zerocopy_for_payloads_of_the_limit),
         cmocka_unit_test(test_auto_changes_to_splice_after_a_window_that_the_kernel_copied),
         cmocka_unit_test(test_trial_alternates_and_tells_its_figures),
