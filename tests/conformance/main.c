@@ -62,6 +62,7 @@ int main(int argc, char **argv)
     failed += RUN(link);
     failed += RUN(message);
     failed += RUN(write);
+    failed += RUN(mapping);
     failed += RUN(refusal);
     failed += RUN(sleep);
     failed += RUN(cycle);

@@ -14,11 +14,6 @@ static bool ordered(const struct world *world)
     return (embar_transport_caps(world->client.transport)->flags & EMBAR_CAP_ORDERED) != 0;
 }
 
-static bool can_map(const struct world *world)
-{
-    return (embar_transport_caps(world->client.transport)->flags & EMBAR_CAP_MAPPED) != 0;
-}
-
 /* Writes `len` bytes from `offset` to `remote_offset` and checks everything around it. */
 static void write_and_check(struct world *world, struct joined *joined, struct window *window,
                             size_t len, size_t offset, size_t remote_offset, uint32_t seed)
@@ -219,7 +214,7 @@ static void test_bad_writes_are_refused_at_the_call(void **state)
     bad[8].buffer = NULL;
     bad[9].buffer = foreign; /* of another transport */
     bad[10].buffer = remote_only;
-    if (can_map(world)) /* there, a write without a buffer has a meaning */
+    if (world_can_map(world)) /* there, a write without a buffer has a meaning */
         bad[8].key.size = 15;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(end_write(joined.client, &bad[i]), -EINVAL);
@@ -391,79 +386,6 @@ static void test_every_write_in_flight_ends_when_the_link_does(void **state)
     }
 }
 
-static void test_the_peers_buffer_is_mapped_where_promised(void **state)
-{
-    struct world *world = *state;
-    struct joined joined = world_join(world);
-    struct window window = world_window(world, &joined, 2 * MIB);
-    struct embar_key forged = window.key;
-    struct embar_diag diag = {0};
-    void *addr = NULL;
-
-    if (!can_map(world)) {
-        assert_int_equal(embar_map(joined.client->link, &window.key, &addr, &diag), -ENOTSUP);
-        assert_non_null(strchr(diag.text, ' '));
-        assert_null(addr);
-        return;
-    }
-    forged.id ^= 1;
-    assert_int_equal(embar_map(joined.client->link, &forged, &addr, &diag), -EINVAL);
-    forged = window.key;
-    forged.size++;
-    assert_int_equal(embar_map(joined.client->link, &forged, &addr, &diag), -EINVAL);
-    assert_null(addr);
-    assert_int_equal(embar_map(joined.client->link, &window.key, &addr, &diag), 0);
-    fill_pattern(addr, 2 * MIB, 3);
-    assert_true(has_pattern(buffer_bytes(window.target), 2 * MIB, 3));
-    assert_int_equal(embar_link_disconnect(joined.client->link), 0);
-    assert_int_equal(embar_map(joined.client->link, &window.key, &addr, &diag), -ENOTCONN);
-    assert_int_equal(embar_buffer_unexpose(window.target), 0);
-    fill_pattern(addr, 4096, 4); /* stays mapped until the link is closed */
-}
-
-static void test_a_write_built_in_place_only_tells_the_peer(void **state)
-{
-    struct world *world = *state;
-    struct joined joined = world_join(world);
-    struct window window = world_window(world, &joined, MIB);
-    struct embar_write write = {.len_bytes = 5000, .key = window.key, .remote_offset = 777};
-    void *addr;
-
-    if (!can_map(world)) {
-        assert_int_equal(end_write(joined.client, &write), -EINVAL);
-        return;
-    }
-    assert_int_equal(embar_map(joined.client->link, &window.key, &addr, NULL), 0);
-    for (uint32_t i = 0; i < 300; i++) { /* more than are in flight at once */
-        fill_pattern((unsigned char *)addr + 777, 5000, i);
-        write.immediate = i;
-        world_write(world, joined.client, &write);
-        world_until(world, joined.server->arrival_count == i + 1);
-        assert_int_equal(joined.server->arrivals[i].immediate, i);
-        assert_int_equal(joined.server->arrivals[i].len_bytes, 5000);
-        assert_true(has_pattern(buffer_bytes(window.target) + 777, 5000, i));
-    }
-    world_until(world, joined.client->done_count == 300);
-    assert_int_equal(joined.client->dones[299].status, 0);
-    write.remote_offset = MIB - 4999; /* the last byte is beyond the key */
-    assert_int_equal(end_write(joined.client, &write), -EINVAL);
-}
-
-static void test_a_write_built_in_place_ends_with_its_link(void **state)
-{
-    struct world *world = *state;
-    struct joined joined = world_join(world);
-    struct window window = world_window(world, &joined, 4096);
-    const struct embar_write write = {.len_bytes = 4096, .key = window.key};
-
-    assert_int_equal(end_write(joined.client, &write), can_map(world) ? 0 : -EINVAL);
-    if (!can_map(world))
-        return;
-    assert_int_equal(embar_link_abort(joined.client->link), 0);
-    world_until(world, joined.client->down && joined.server->down);
-    assert_int_equal(joined.client->done_count, 1);
-}
-
 static void test_stats_count_what_has_happened(void **state)
 {
     struct world *world = *state;
@@ -515,9 +437,6 @@ const struct CMUnitTest write_tests[] = {
     WORLD_TEST(test_a_buffer_exposed_again_to_the_same_link_takes_writes),
     WORLD_TEST(test_several_buffers_and_links_keep_their_bytes_apart),
     WORLD_TEST(test_every_write_in_flight_ends_when_the_link_does),
-    WORLD_TEST(test_the_peers_buffer_is_mapped_where_promised),
-    WORLD_TEST(test_a_write_built_in_place_only_tells_the_peer),
-    WORLD_TEST(test_a_write_built_in_place_ends_with_its_link),
     WORLD_TEST(test_stats_count_what_has_happened),
 };
 const size_t write_test_count = sizeof(write_tests) / sizeof(write_tests[0]);

@@ -4,9 +4,9 @@
 
 #include "conformance/world.h"
 
-extern const struct CMUnitTest link_tests[], message_tests[], write_tests[], refusal_tests[],
-    sleep_tests[], cycle_tests[];
-extern const size_t link_test_count, message_test_count, write_test_count, refusal_test_count,
-    sleep_test_count, cycle_test_count;
+extern const struct CMUnitTest link_tests[], message_tests[], write_tests[], mapping_tests[],
+    refusal_tests[], sleep_tests[], cycle_tests[];
+extern const size_t link_test_count, message_test_count, write_test_count, mapping_test_count,
+    refusal_test_count, sleep_test_count, cycle_test_count;
 
 #endif

@@ -152,6 +152,11 @@ bool world_past(uint64_t bound)
     return env_now_ns(&env_system) > bound;
 }
 
+bool world_can_map(const struct world *world)
+{
+    return (embar_transport_caps(world->client.transport)->flags & EMBAR_CAP_MAPPED) != 0;
+}
+
 void world_settle(struct world *world)
 {
     const struct timespec pause = {.tv_nsec = 1000000};

@@ -109,6 +109,9 @@ int world_poll(struct world *world);
 uint64_t world_bound(void);
 bool world_past(uint64_t bound);
 
+/* Whether the backend promises EMBAR_CAP_MAPPED. */
+bool world_can_map(const struct world *world);
+
 /* Polls both sides for a while in which nothing more is expected to happen. */
 void world_settle(struct world *world);
 
