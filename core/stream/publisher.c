@@ -163,7 +163,7 @@ int embar_publisher_poll(struct embar_publisher *p, int timeout_ms)
         if (p->failure.error)
             return -p->failure.error;
         if (p->refused && publisher_has_room(p)) {
-            p->refused = false;
+            publisher_end_refusal(p);
             return 1;
         }
         if (events > 0)

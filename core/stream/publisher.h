@@ -158,6 +158,8 @@ uint64_t publisher_open_bytes(const struct embar_publisher *publisher); /* of me
 bool publisher_linger_due(const struct embar_publisher *publisher);
 uint64_t publisher_batch_deadline(const struct embar_publisher *publisher); /* linger, refusal */
 bool publisher_has_room(const struct embar_publisher *publisher); /* a batch could be opened */
+/* It is, or its caller is told so: no longer refused, and its stalls are over. */
+void publisher_end_refusal(struct embar_publisher *publisher);
 
 /* publisher_in_place.c */
 void in_place_map(struct embar_publisher *publisher, struct peer *peer); /* it is up */

@@ -55,8 +55,9 @@ bool publisher_has_room(const struct embar_publisher *p)
            p->endpoint.now_ns >= backlog_until(p);
 }
 
-/* A batch is opened: whoever had no credit for it, and nothing else to wait for, has one. */
-static void end_stalls(struct embar_publisher *p)
+/* There is room: whoever held the next batch up, and has none before it to wait for, does no more.
+ */
+void publisher_end_refusal(struct embar_publisher *p)
 {
     for (struct peer *peer = p->peers; peer; peer = peer->next)
         if (peer->next_seq == p->next_seq)
@@ -76,7 +77,7 @@ static int open_batch(struct embar_publisher *p)
     }
     slot_pool_get(&p->slots, &p->slot);
     if (p->refused)
-        end_stalls(p);
+        publisher_end_refusal(p);
     p->blocked_since_ns = 0;
     p->slot_addr = in_place_open(p);
     p->cursor = p->slot_addr + BATCH_HEADER_BYTES;

@@ -1,46 +1,15 @@
 /* Batches that are built in the subscriber's own buffer, over the mapped variant of the in-memory
- * backend: where they lie, what becomes of them when the link, the transport or the number of
- * subscribers changes, and what a caller may do meanwhile. */
+ * backend: where they lie, and what becomes of them when the link, the transport or the number of
+ * subscribers changes. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "simulation/sim.h"
+#include "simulation/in_place.h"
 #include "simulation/tests.h"
 #include "stream/publisher.h"
 #include "stream/subscriber.h"
 #include "support/backend_mem.h"
-
-static struct embar_link *any_link(const struct embar_publisher *publisher)
-{
-    for (const struct peer *peer = publisher->peers; peer; peer = peer->next)
-        if (peer->state == PEER_UP)
-            return peer->conn->link;
-    return NULL;
-}
-
-/* A message that is reserved now and committed some polls later. */
-struct slow_message {
-    uint8_t bytes[SIM_MESSAGE_BYTES];
-    size_t len;
-    void *room; /* NULL: none */
-};
-
-static void begin_slowly(struct sim *sim, struct slow_message *slow)
-{
-    slow->len =
-        sim_message(sim->published[0], embar_publisher_max_message(sim->pub[0]), slow->bytes);
-    if (embar_reserve(sim->pub[0], slow->len, &slow->room) < 0)
-        slow->room = NULL;
-}
-
-static void end_slowly(struct sim *sim, struct slow_message *slow)
-{
-    memcpy(slow->room, slow->bytes, slow->len);
-    assert_int_equal(embar_commit(sim->pub[0], slow->len), 0);
-    sim->published[0]++;
-    slow->room = NULL;
-}
 
 static void random_use(struct sim *sim, uint64_t target, struct slow_message *slow)
 {
@@ -202,34 +171,6 @@ static void test_a_second_subscriber_may_come_and_go(void **state)
     }
 }
 
-static void join_in_place(struct sim *sim, const char *more)
-{
-    sim_init(sim, 1);
-    backend_memmap_refuse(false);
-    sim_subscriber(sim, 0, "transport=memmap,mem", NULL);
-    sim_publisher(sim, 0, "transport=memmap,mem", more, NULL);
-    sim_join(sim, 0);
-}
-
-/* Whether the memory lies in the publisher's own buffer. */
-static bool is_own(const struct embar_publisher *publisher, const void *addr)
-{
-    const uint8_t *at = addr;
-
-    return at >= publisher->buffer.addr &&
-           at < publisher->buffer.addr + publisher->buffer.info.size_bytes;
-}
-
-static void cut_and_come_back(struct sim *sim)
-{
-    uint64_t before = sim_pub_stats(sim, 0).reconnects;
-
-    backend_mem_cut(any_link(sim->pub[0]));
-    for (int step = 0; step < 10000 && sim_pub_stats(sim, 0).reconnects == before; step++)
-        sim_step(sim);
-    assert_int_equal(sim_pub_stats(sim, 0).reconnects, before + 1);
-}
-
 static void test_reserve_gives_memory_of_the_subscribers_buffer(void **state)
 {
     struct sim sim;
@@ -251,63 +192,6 @@ static void test_reserve_gives_memory_of_the_subscribers_buffer(void **state)
     embar_release(batch);
     assert_string_equal(sim_pub_stats(&sim, 0).send_mode, "in-place");
     assert_string_equal(sim_pub_stats(&sim, 0).send_mode_why, "");
-    sim_close(&sim);
-}
-
-static void test_a_message_under_way_survives_the_loss_of_the_link_and_a_new_one(void **state)
-{
-    struct sim sim;
-    struct slow_message slow;
-
-    (void)state;
-    join_in_place(&sim, NULL);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(sim_publish(&sim, 0), 0);
-    begin_slowly(&sim, &slow);
-    assert_false(is_own(sim.pub[0], slow.room));
-    cut_and_come_back(&sim);
-    assert_int_equal(sim_pub_stats(&sim, 0).reconnects, 1);
-    end_slowly(&sim, &slow); /* its address is good still */
-    assert_int_equal(sim_publish(&sim, 0), 0);
-    assert_int_equal(sim_finish(&sim, 0), 0);
-    assert_int_equal(sim.sub[0].messages, 5);
-    sim_close(&sim);
-}
-
-static void test_nothing_else_is_written_where_a_message_is_being_built(void **state)
-{
-    struct sim sim;
-    struct slow_message slow;
-    const struct peer *peer;
-
-    (void)state;
-    join_in_place(&sim, NULL);
-    begin_slowly(&sim, &slow);
-    cut_and_come_back(&sim);
-    peer = sim.pub[0]->peers;
-    assert_int_equal(sim.pub[0]->reserving, ROOM_MOVED);
-    assert_true(slot_pool_is_taken(&peer->remote, sim.pub[0]->away.slot));
-    end_slowly(&sim, &slow);
-    assert_int_equal(peer->remote.free_count, peer->remote.slot_count);
-    assert_int_equal(sim_finish(&sim, 0), 0);
-    assert_int_equal(sim.sub[0].messages, 1);
-    sim_close(&sim);
-}
-
-static void test_a_room_that_is_taken_back_after_a_loss_leaves_nothing_behind(void **state)
-{
-    struct sim sim;
-    struct slow_message slow;
-
-    (void)state;
-    join_in_place(&sim, NULL);
-    begin_slowly(&sim, &slow);
-    cut_and_come_back(&sim);
-    assert_int_equal(sim_publish(&sim, 0), 0); /* which takes it back */
-    assert_int_equal(embar_commit(sim.pub[0], 1), -EINVAL);
-    begin_slowly(&sim, &slow);
-    cut_and_come_back(&sim);
-    sim_close_publisher(&sim, 0); /* closes the link that was kept for it */
     sim_close(&sim);
 }
 
@@ -434,85 +318,19 @@ static void test_a_mapped_buffer_is_not_handed_to_another_publisher(void **state
     sim_close(&sim);
 }
 
-static void test_waiting_for_a_credit_counts_as_a_stall(void **state)
-{
-    struct sim sim;
-    struct embar_batch *held[16];
-    int count = 0;
-
-    (void)state;
-    join_in_place(&sim, "batch.in_flight=16"); /* as many as there are slots */
-    while (sim_publish(&sim, 0) == 0)
-        ;
-    for (int step = 0; step < 100; step++) {
-        while (count < 16 && embar_next(sim.sub[0].s, &held[count], 0) == 1)
-            count++;
-        embar_publisher_poll(sim.pub[0], 0);
-        sim_publish(&sim, 0);
-        sim_sleep(&sim, NS_PER_MS);
-    }
-    assert_true(sim_pub_stats(&sim, 0).credit_stall_ns > 90 * NS_PER_MS);
-    while (count > 0)
-        embar_release(held[--count]);
-    sim_close(&sim);
-}
-
-static void test_a_room_outlives_the_publishers_failure(void **state)
-{
-    struct sim sim;
-    struct slow_message slow;
-
-    (void)state;
-    join_in_place(&sim, "reconnect_timeout=1s");
-    begin_slowly(&sim, &slow);
-    sim_close_subscriber(&sim, 0);
-    for (int i = 0; i < 3000 && !embar_publisher_failure(sim.pub[0])->error; i++) {
-        embar_publisher_poll(sim.pub[0], 0);
-        sim_sleep(&sim, NS_PER_MS);
-    }
-    assert_int_equal(embar_publisher_failure(sim.pub[0])->error, ENOTCONN);
-    memset(slow.room, 1, 16); /* the caller has not looked yet */
-    assert_int_equal(embar_commit(sim.pub[0], 16), -ENOTCONN);
-    sim_close(&sim);
-}
-
-static void test_flush_and_finish_take_a_room_back(void **state)
-{
-    struct sim sim;
-    void *room;
-
-    (void)state;
-    join_in_place(&sim, NULL);
-    assert_int_equal(embar_reserve(sim.pub[0], 16, &room), 0);
-    assert_int_equal(embar_flush(sim.pub[0], EMBAR_SENT, 0), 0);
-    assert_int_equal(embar_commit(sim.pub[0], 16), -EINVAL);
-    assert_int_equal(embar_reserve(sim.pub[0], 16, &room), 0);
-    assert_int_equal(embar_publisher_finish(sim.pub[0], 0), -ETIMEDOUT);
-    assert_int_equal(embar_commit(sim.pub[0], 16), -EINVAL);
-    assert_int_equal(sim_finish(&sim, 0), 0);
-    assert_int_equal(sim_pub_stats(&sim, 0).messages, 0);
-    sim_close(&sim);
-}
-
 int run_in_place_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_room_outlives_the_publishers_failure),
-        cmocka_unit_test(test_flush_and_finish_take_a_room_back),
         cmocka_unit_test(test_every_schedule_in_place_delivers_all_in_order_once),
         cmocka_unit_test(test_cut_links_lose_and_repeat_nothing_of_what_was_built_in_place),
         cmocka_unit_test(test_changes_of_transport_lose_and_repeat_nothing),
         cmocka_unit_test(test_a_second_subscriber_may_come_and_go),
         cmocka_unit_test(test_reserve_gives_memory_of_the_subscribers_buffer),
-        cmocka_unit_test(test_a_message_under_way_survives_the_loss_of_the_link_and_a_new_one),
-        cmocka_unit_test(test_nothing_else_is_written_where_a_message_is_being_built),
-        cmocka_unit_test(test_a_room_that_is_taken_back_after_a_loss_leaves_nothing_behind),
         cmocka_unit_test(test_a_second_subscriber_ends_building_in_place_and_the_report_says_why),
         cmocka_unit_test(test_what_a_subscriber_scribbles_harms_only_itself),
         cmocka_unit_test(test_dropping_for_a_slow_subscriber_in_place_is_counted_to_the_message),
         cmocka_unit_test(test_a_batch_that_is_dropped_before_it_was_written_gives_its_slot_back),
         cmocka_unit_test(test_a_mapped_buffer_is_not_handed_to_another_publisher),
-        cmocka_unit_test(test_waiting_for_a_credit_counts_as_a_stall),
     };
 
     return cmocka_run_group_tests_name("in place", tests, NULL, NULL);

@@ -447,5 +447,6 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     return (cmocka_run_group_tests_name("stream", tests, NULL, NULL) + run_joining_tests() +
             run_waiting_tests() + run_reconnect_tests() + run_slow_tests() + run_crowd_tests() +
-            run_in_place_tests() + run_hostile_tests()) != 0;
+            run_in_place_tests() + run_in_place_room_tests() + run_stall_tests() +
+            run_linger_tests() + run_hostile_tests()) != 0;
 }
