@@ -92,6 +92,7 @@ static _Noreturn void become(struct crew *crew, struct member *member, unsigned 
 static bool start(struct crew *crew, unsigned index, enum perf_role role, unsigned number)
 {
     struct member *member = &crew->members[index];
+    char name[64];
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -108,8 +109,9 @@ static bool start(struct crew *crew, unsigned index, enum perf_role role, unsign
     close(pair[1]);
     member->control = pair[0];
     if (member->pid < 0) {
-        outcome_fail(crew->outcome, TOOL_TRANSPORT, "no process for a %s: %s",
-                     role == PERF_PUBLISHER ? "publisher" : "subscriber", strerror(errno));
+        outcome_fail(crew->outcome, TOOL_TRANSPORT,
+                     "no process could be started for %s: %s (see ulimit -u and pids.max)",
+                     name_of(crew, member, name, sizeof(name)), strerror(errno));
         close(pair[0]);
         /* Not to be ended: a process id of -1 means every process. */
         *member = (struct member){.control = -1, .progress = ENDED};
