@@ -5,7 +5,6 @@
 #include "perf_json.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,17 +12,7 @@
 #include "perf_sweep.h"
 #include "perf_table.h"
 #include "report.h"
-
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
-
-/* Six decimals: CPU seconds per GB need them. */
-static json_t *real(double value)
-{
-    return json_real(round(value * 1e6) / 1e6);
-}
+#include "report_value.h"
 
 static json_t *settings(const struct perf_point *point)
 {
@@ -44,7 +33,7 @@ static void add_figures(const struct perf_plan *plan, json_t *object,
     for (unsigned f = 0; f < PERF_FIGURES; f++)
         if (perf_figure_info[f].modes & 1u << plan->mode)
             json_object_set_new(object, perf_figure_info[f].key,
-                                real(run ? run->of[f] : perf_series_median(series, f)));
+                                real(run ? run->of[f] : perf_series_median(series, f), 1e6));
 }
 
 static json_t *describe_run(const struct perf_plan *plan, const struct perf_figures *run)
@@ -54,7 +43,7 @@ static json_t *describe_run(const struct perf_plan *plan, const struct perf_figu
     json_object_set_new(object, "messages", number(run->messages));
     json_object_set_new(object, "bytes", number(run->bytes));
     json_object_set_new(object, "batches", number(run->batches));
-    json_object_set_new(object, "seconds", real(run->seconds));
+    json_object_set_new(object, "seconds", real(run->seconds, 1e6));
     json_object_set_new(object, "size_bytes", number(run->size_bytes));
     add_figures(plan, object, NULL, run);
     json_object_set_new(object, "transport", json_string(run->transport));
@@ -93,8 +82,9 @@ static json_t *describe_plan(const struct perf_plan *plan)
     if (plan->mode == PERF_THROUGHPUT || plan->mode == PERF_LOAD)
         json_object_set_new(object, "touch", json_string(touches[plan->touch]));
     json_object_set_new(object, "rounds", number(plan->rounds));
-    json_object_set_new(object, "duration_seconds", real((double)plan->duration_ns / NS_PER_S));
-    json_object_set_new(object, "warmup_seconds", real((double)plan->warmup_ns / NS_PER_S));
+    json_object_set_new(object, "duration_seconds",
+                        real((double)plan->duration_ns / NS_PER_S, 1e6));
+    json_object_set_new(object, "warmup_seconds", real((double)plan->warmup_ns / NS_PER_S, 1e6));
     if (plan->mode == PERF_LOAD)
         json_object_set_new(object, "load_messages_per_s", number(plan->load_rate));
     json_object_set_new(object, "address", json_string(plan->address));

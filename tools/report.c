@@ -1,6 +1,6 @@
 /*
- * Builds and writes the report. The names of its fields are promised in the man pages; jansson is
- * used here alone. One thread, at the end of a run.
+ * Builds and writes the report. The names of its fields are promised in the man pages. One thread,
+ * at the end of a run.
  */
 #include "report.h"
 
@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
-
-/* Three decimals are enough for a time in microseconds or a rate in GB/s. */
-static json_t *real(double value, double steps)
-{
-    return json_real(round(value * steps) / steps);
-}
+#include "report_value.h"
 
 double report_rate_gbps(const struct embar_stats *stats, enum embar_level level)
 {
