@@ -166,4 +166,15 @@ static inline void assert_same_settings(const struct embar_config *a, const stru
     }
 }
 
+/* Reads the environment with one variable set. */
+static inline void load_env(struct embar_config *config, const char *name, const char *value)
+{
+    struct embar_diag diag = {0};
+
+    setenv(name, value, 1);
+    if (embar_config_load_env(config, &diag) != 0)
+        fail_msg("%s=%s was refused: %s", name, value, diag.text);
+    unsetenv(name);
+}
+
 #endif
