@@ -7,21 +7,32 @@
 #include <errno.h>
 #include <string.h>
 
-#include <embar/embar.h>
-
 #include "common/crc32c.h"
 #include "common/diag.h"
 #include "common/wire.h"
 
-#define BATCH_MAGIC        0x52414245u /* "EBAR" */
-#define BATCH_VERSION      1
-#define BATCH_FLAG_CHECKED 0x01
-#define BATCH_CHECKSUM_AT  60
+#define BATCH_MAGIC                 0x52414245u /* "EBAR" */
+#define BATCH_VERSION               1
+#define BATCH_FLAG_CHECKED          0x01
+#define BATCH_FLAG_PLACED_AWAITED   0x02
+#define BATCH_FLAG_CONSUMED_AWAITED 0x04
+#define BATCH_CHECKSUM_AT           60
 
 static uint32_t batch_checksum(const void *packed, const void *payload, size_t payload_bytes)
 {
     uint32_t crc = crc32c(0, packed, BATCH_CHECKSUM_AT);
     return crc32c(crc, payload, payload_bytes);
+}
+
+static uint8_t pack_flags(const struct batch_header *header)
+{
+    uint8_t flags = header->checked ? BATCH_FLAG_CHECKED : 0;
+
+    if (header->awaited == EMBAR_PLACED)
+        flags |= BATCH_FLAG_PLACED_AWAITED;
+    if (header->awaited == EMBAR_CONSUMED)
+        flags |= BATCH_FLAG_CONSUMED_AWAITED;
+    return flags;
 }
 
 void batch_pack(void *packed, const void *payload, const struct batch_header *header)
@@ -30,7 +41,7 @@ void batch_pack(void *packed, const void *payload, const struct batch_header *he
 
     wire_put_u32(&w, BATCH_MAGIC);
     wire_put_u8(&w, BATCH_VERSION);
-    wire_put_u8(&w, header->checked ? BATCH_FLAG_CHECKED : 0);
+    wire_put_u8(&w, pack_flags(header));
     wire_put_u16(&w, BATCH_HEADER_BYTES);
     wire_put_u64(&w, header->session);
     wire_put_u64(&w, header->sequence);
@@ -73,6 +84,9 @@ int batch_open(const void *slot, size_t len_bytes, struct batch_header *header,
     h.messages = wire_get_u32(&r);
     h.payload_bytes = wire_get_u32(&r);
     h.checked = (flags & BATCH_FLAG_CHECKED) != 0;
+    h.awaited = flags & BATCH_FLAG_CONSUMED_AWAITED ? EMBAR_CONSUMED
+                : flags & BATCH_FLAG_PLACED_AWAITED ? EMBAR_PLACED
+                                                    : EMBAR_SENT;
 
     if (magic != BATCH_MAGIC)
         return diag_fail(diag, EPROTO, "what arrived is not a batch (magic %08x)", magic);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <embar/diag.h>
+#include <embar/embar.h>
 
 #define BATCH_HEADER_BYTES   64
 #define MESSAGE_HEADER_BYTES 4
@@ -22,6 +22,8 @@ struct batch_header {
     uint32_t messages;
     uint32_t payload_bytes;
     bool checked; /* the checksum is there */
+    /* What the publisher waits for: to be reported at once. EMBAR_SENT: nothing. */
+    enum embar_level awaited;
 };
 
 /* Packs the header of a payload into BATCH_HEADER_BYTES, which need not lie in front of it.

@@ -155,6 +155,10 @@ uint64_t endpoint_deadline(const struct endpoint *endpoint);
 /* Waits for work or until `until_ns`, by options->progress: spins first, then sleeps. */
 void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns);
 
+/* Nothing has come for as long as spinning pays: what can wait for a busier time is done now, as
+ * its caller is about to sleep. */
+bool endpoint_is_quiet(const struct endpoint *endpoint);
+
 /* For the caller's event loop: 0 when the descriptor wakes for work and at `until_ns`; -EAGAIN. */
 int endpoint_arm(struct endpoint *endpoint, uint64_t until_ns);
 

@@ -39,6 +39,12 @@ static void set_timer(struct endpoint *endpoint, uint64_t when_ns)
     endpoint->timer_ns = when_ns;
 }
 
+bool endpoint_is_quiet(const struct endpoint *endpoint)
+{
+    return endpoint->options->progress == PROGRESS_EVENT ||
+           endpoint->now_ns - endpoint->active_ns >= endpoint->spin_ns;
+}
+
 void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
 {
     struct epoll_event woken[WAKE_EVENTS];

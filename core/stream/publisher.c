@@ -113,8 +113,11 @@ int embar_flush(struct embar_publisher *p, enum embar_level level, int timeout_m
     if ((unsigned)level >= LEVELS)
         return -EINVAL;
     room_back(p);
-    if (p->messages > 0)
+    if (p->messages > 0) {
+        p->awaited = level;
         publisher_close_batch(p);
+        p->awaited = EMBAR_SENT;
+    }
     return wait_for(p, has_reached, (int)level, timeout_ms);
 }
 

@@ -117,6 +117,7 @@ struct embar_publisher {
     size_t reserved; /* of embar_reserve */
     enum room_state reserving;
     uint64_t opened_ns;
+    enum embar_level awaited; /* of the batch that is closed next: asks for its report */
 
     struct {
         struct peer *peer; /* in whose buffer the open batch lies; NULL: in `slot` */

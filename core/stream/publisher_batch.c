@@ -107,6 +107,7 @@ void publisher_close_batch(struct embar_publisher *p)
         .messages = p->messages,
         .payload_bytes = (uint32_t)(p->cursor - p->slot_addr - BATCH_HEADER_BYTES),
         .checked = p->options.checksum == CHECKSUM_CRC32C,
+        .awaited = p->awaited,
     };
 
     if (p->reserving)

@@ -26,7 +26,7 @@ static int subscriber_progress(struct embar_subscriber *s)
         return events;
     }
     session_check_all(s);
-    subscriber_report_due(s, events == 0);
+    subscriber_report_due(s, events == 0 && endpoint_is_quiet(&s->endpoint));
     return events;
 }
 
@@ -115,7 +115,10 @@ int embar_subscriber_fd(const struct embar_subscriber *s)
 
 int embar_subscriber_arm(struct embar_subscriber *s)
 {
-    return s->ready ? -EAGAIN : endpoint_arm(&s->endpoint, subscriber_deadline(s));
+    if (s->ready)
+        return -EAGAIN;
+    subscriber_report_due(s, true); /* the caller is about to sleep */
+    return endpoint_arm(&s->endpoint, subscriber_deadline(s));
 }
 
 const char *embar_subscriber_address(const struct embar_subscriber *s)

@@ -59,6 +59,8 @@ static void make_ready(struct embar_batch *batch)
     session->placed_next = batch->header.sequence + 1;
     session->next_message = batch->header.first_message + batch->header.messages;
     session->bytes += message_bytes(&batch->header);
+    if (batch->header.awaited == EMBAR_PLACED)
+        session->report_due_ns = subscriber->endpoint.now_ns;
     if (session->target)
         target_works(session->target);
     subscriber->stats.level_bytes[EMBAR_PLACED] += message_bytes(&batch->header);
@@ -243,10 +245,12 @@ void subscriber_report_due(struct embar_subscriber *subscriber, bool idle)
     }
 }
 
-/* Credits go back a few at a time, so that the publisher is woken seldom but never runs dry. */
+/* Credits go back a few at a time, so that the publisher is woken seldom but never runs dry. A lone
+ * one waits until nothing comes any more: a message of its own would stand in the way of what the
+ * other direction carries. */
 static bool credits_are_worth_a_message(const struct session *session)
 {
-    return session->credit_count * 4 >= session->in_flight;
+    return session->credit_count * 2 >= session->in_flight;
 }
 
 void embar_release(struct embar_batch *batch)
@@ -255,6 +259,7 @@ void embar_release(struct embar_batch *batch)
     struct embar_subscriber *subscriber = session->subscriber;
 
     uint64_t now = env_now_ns(subscriber->endpoint.env);
+    bool awaited = false;
 
     subscriber->stats.level_bytes[EMBAR_CONSUMED] += message_bytes(&batch->header);
     subscriber->stats.level_ns[EMBAR_CONSUMED] = now;
@@ -269,13 +274,14 @@ void embar_release(struct embar_batch *batch)
         if (!session->unconsumed)
             session->unconsumed_end = &session->unconsumed;
         credit(first);
+        awaited = awaited || first->header.awaited == EMBAR_CONSUMED;
     }
     if (session->state == SESSION_ENDED) {
         session_put(session);
         return;
     }
     session_report_soon(session, now);
-    if (credits_are_worth_a_message(session))
+    if (awaited || credits_are_worth_a_message(session))
         session_report(session);
     session_check_finish(session);
 }

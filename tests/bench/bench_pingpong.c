@@ -1,7 +1,8 @@
 /*
  * A raw TCP ping-pong on loopback, both sides spinning on recv with MSG_DONTWAIT: what no library
- * on top of TCP can be faster than.
- *   bench_pingpong SIZE SECONDS
+ * on top of TCP can be faster than. With 2 CONNECTIONS each direction has its own, as two streams
+ * have; then no segment carries an acknowledgement along.
+ *   bench_pingpong SIZE SECONDS [CONNECTIONS]
  * Prints half the round trip in microseconds as one line of JSON.
  */
 #include <arpa/inet.h>
@@ -55,27 +56,35 @@ static int take(int fd, size_t size)
     return 1;
 }
 
-static void answer(int listener, size_t size)
+/* The connections of one side; the same one when there is only one. */
+struct side {
+    int out, in;
+};
+
+static void answer(int listener, size_t size, int connections)
 {
-    int fd = accept(listener, NULL, NULL);
+    struct side side;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     bench_pin(1);
-    prepare(fd);
-    while (take(fd, size))
-        put(fd, size);
+    side.in = accept(listener, NULL, NULL);
+    side.out = connections == 2 ? accept(listener, NULL, NULL) : side.in;
+    prepare(side.in);
+    prepare(side.out);
+    while (take(side.in, size))
+        put(side.out, size);
     _exit(0);
 }
 
-static void ping(int fd, size_t size, double seconds)
+static void ping(struct side side, size_t size, double seconds)
 {
     static struct histogram times;
     uint64_t begin_ns = bench_now_ns(), sent_ns = begin_ns, got_ns;
     double warmup_ns = 0.2e9;
 
     while ((double)(sent_ns - begin_ns) < seconds * 1e9 + warmup_ns) {
-        put(fd, size);
-        if (!take(fd, size))
+        put(side.out, size);
+        if (!take(side.in, size))
             bench_fail("the other side closed");
         got_ns = bench_now_ns();
         if ((double)(got_ns - begin_ns) > warmup_ns)
@@ -86,33 +95,44 @@ static void ping(int fd, size_t size, double seconds)
            (double)histogram_quantile(&times, 0.99) * 1e-3);
 }
 
+static int reach(const struct sockaddr_in *addr)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) != 0)
+        bench_fail("connect: %s", strerror(errno));
+    prepare(fd);
+    return fd;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof addr;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+    int listener = socket(AF_INET, SOCK_STREAM, 0), connections;
+    struct side side;
     size_t size;
     pid_t child;
 
-    if (argc != 3)
-        bench_fail("usage: bench_pingpong SIZE SECONDS");
+    if (argc != 3 && argc != 4)
+        bench_fail("usage: bench_pingpong SIZE SECONDS [CONNECTIONS]");
     size = strtoul(argv[1], NULL, 10);
     if (size < 1 || size > sizeof message)
         bench_fail("SIZE is 1 to %zu", sizeof message);
-    if (bind(listener, (struct sockaddr *)&addr, len) != 0 || listen(listener, 1) != 0 ||
+    connections = argc == 4 ? atoi(argv[3]) : 1;
+    if (connections != 1 && connections != 2)
+        bench_fail("CONNECTIONS is 1 or 2");
+    if (bind(listener, (struct sockaddr *)&addr, len) != 0 || listen(listener, 2) != 0 ||
         getsockname(listener, (struct sockaddr *)&addr, &len) != 0)
         bench_fail("no port: %s", strerror(errno));
     child = fork();
-    if (child == 0) {
-        close(fd); /* or the connection would outlive the pinging side's end of it */
-        answer(listener, size);
-    }
+    if (child == 0)
+        answer(listener, size, connections);
     bench_pin(0);
-    if (connect(fd, (struct sockaddr *)&addr, len) != 0)
-        bench_fail("connect: %s", strerror(errno));
-    prepare(fd);
-    ping(fd, size, strtod(argv[2], NULL));
-    close(fd);
+    side.out = reach(&addr);
+    side.in = connections == 2 ? reach(&addr) : side.out;
+    ping(side, size, strtod(argv[2], NULL));
+    close(side.out);
     waitpid(child, NULL, 0);
     return 0;
 }

@@ -171,6 +171,7 @@ run_shm()
 run_latency()
 {
     case_of "raw tcp ping-pong" program bench_pingpong 64 "$seconds"
+    case_of "raw tcp ping-pong, two connections" program bench_pingpong 64 "$seconds" 2
     case_of "embar tcp ping-pong" embar --latency --transport tcp --checksum none --set progress=poll
     case_of "embar shm ping-pong" embar --latency --transport shm --checksum none --set progress=poll
 }

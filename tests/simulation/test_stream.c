@@ -448,5 +448,5 @@ int main(int argc, char **argv)
     return (cmocka_run_group_tests_name("stream", tests, NULL, NULL) + run_joining_tests() +
             run_waiting_tests() + run_reconnect_tests() + run_slow_tests() + run_crowd_tests() +
             run_in_place_tests() + run_in_place_room_tests() + run_stall_tests() +
-            run_linger_tests() + run_hostile_tests()) != 0;
+            run_linger_tests() + run_report_tests() + run_hostile_tests()) != 0;
 }

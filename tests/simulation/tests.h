@@ -11,6 +11,7 @@ int run_in_place_tests(void);      /* batches built in the subscriber's buffer *
 int run_in_place_room_tests(void); /* ... and rooms reserved there */
 int run_stall_tests(void);         /* what counts as a stall */
 int run_linger_tests(void);        /* when the linger is looked at */
+int run_report_tests(void);        /* how soon a subscriber tells what it has */
 int run_hostile_tests(void);       /* peers that break the rules */
 
 #endif

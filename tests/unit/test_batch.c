@@ -52,6 +52,21 @@ static void test_a_sealed_batch_opens_with_the_same_header(void **state)
     assert_true(batch_intact(slot.bytes, &header));
 }
 
+static void test_the_level_that_is_awaited_survives_the_header(void **state)
+{
+    (void)state;
+    for (enum embar_level level = EMBAR_SENT; level <= EMBAR_CONSUMED; level++)
+        for (int checked = 0; checked < 2; checked++) {
+            struct batch_header header = {.checked = checked != 0, .awaited = level}, back;
+            uint8_t packed[BATCH_HEADER_BYTES];
+
+            batch_seal(packed, &header);
+            assert_int_equal(batch_open(packed, sizeof packed, &back, NULL), 0);
+            assert_int_equal(back.awaited, level);
+            assert_int_equal(back.checked, header.checked);
+        }
+}
+
 static void test_every_flipped_bit_is_found_by_the_checksum_or_the_header_check(void **state)
 {
     (void)state;
@@ -147,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_sealed_batch_opens_with_the_same_header),
+        cmocka_unit_test(test_the_level_that_is_awaited_survives_the_header),
         cmocka_unit_test(test_every_flipped_bit_is_found_by_the_checksum_or_the_header_check),
         cmocka_unit_test(test_a_batch_without_checksum_is_taken_as_it_is),
         cmocka_unit_test(test_a_length_other_than_the_header_says_is_refused_with_a_sentence),
