@@ -233,6 +233,7 @@ void tcp_lane_hand_out(struct tcp_lane *lane)
     job->has_frame = false;
     tcp_lane_count(lane, &job->before);
     lane->away = true;
+    tcp_list_remove(&lane->in_list); /* of the busy ones, if it was woken meanwhile */
     tcp_list_add_tail(&t->away, &lane->in_list);
     tcp_lane_thread_give(job->thread);
 }
