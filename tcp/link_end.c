@@ -348,13 +348,13 @@ void tcp_link_bye(struct tcp_lane *lane)
         tcp_lane_set_interest(lane, lane->interest & ~(uint32_t)EPOLLIN);
         return;
     }
-    tcp_link_recall(link);
     if (outstanding(link) == 0) {
         tcp_link_end(link, 0, "%s ended the link", embar_link_peer(link->link));
         return;
     }
-    /* The peer reads on and drops what it reads until this side closes, and so acknowledges what
-     * was sent from pages: no need to reset the connection, which it would take for a failure. */
+    /* No lane is away, because one that said BYE goes nowhere. The peer reads on and drops what it
+     * reads until this side closes, and so acknowledges what was sent from pages: no need to reset
+     * the connection, which it would take for a failure. */
     link->has_end = true;
     link->ended_by_peer = true;
     snprintf(link->end_reason, sizeof(link->end_reason), "%s ended the link",
