@@ -1,10 +1,12 @@
 /*
  * Lanes: one connection under a link, its descriptor in epoll, and a turn of sending and receiving.
  * While bytes flow, receiving is tried directly, round after round; epoll is for what is quiet, for
- * full sockets, and for zero-copy completions. Runs on the transport's thread.
+ * full sockets, and for zero-copy completions. Large payloads may be the work of the lane's own
+ * thread (lane_away.c). Runs on the transport's thread.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -41,6 +43,8 @@ int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link, uint32_t index)
 
 void tcp_lane_destroy(struct tcp_lane *lane)
 {
+    tcp_lane_stop_thread(lane);
+    free(lane->job);
     tcp_sender_destroy(&lane->tx);
     tcp_receiver_destroy(&lane->rx);
 }
@@ -75,7 +79,7 @@ int tcp_lane_adopt(struct tcp_lane *lane, int fd, uint32_t events)
 
 void tcp_lane_close(struct tcp_lane *lane, bool reset)
 {
-    tcp_list_remove(&lane->in_busy);
+    tcp_lane_forget(lane);
     if (lane->fd < 0)
         return;
     tcp_sender_close_pipe(&lane->tx);
@@ -83,8 +87,7 @@ void tcp_lane_close(struct tcp_lane *lane, bool reset)
     lane->fd = -1;
 }
 
-/* A reset connection has nothing more to say, though its descriptor stays open for a while. */
-static bool is_live(const struct tcp_lane *lane)
+bool tcp_lane_is_live(const struct tcp_lane *lane)
 {
     return lane->fd >= 0 && lane->link->state != TCP_LINK_DRAINING;
 }
@@ -94,7 +97,7 @@ void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events)
     struct epoll_event event = {.events = events, .data.ptr = lane};
 
     /* While it drains it is not watched at all. */
-    if (!is_live(lane) || lane->interest == events)
+    if (!tcp_lane_is_live(lane) || lane->interest == events)
         return;
     /* Cannot fail for a descriptor that is watched already, short of a bug. */
     if (epoll_ctl(lane->link->transport->epoll_fd, EPOLL_CTL_MOD, lane->fd, &event) < 0)
@@ -104,13 +107,15 @@ void tcp_lane_set_interest(struct tcp_lane *lane, uint32_t events)
 
 void tcp_lane_wake(struct tcp_lane *lane)
 {
-    if (is_live(lane) && !tcp_list_linked(&lane->in_busy))
-        tcp_list_add_tail(&lane->link->transport->busy, &lane->in_busy);
+    /* Who is away is looked after when it is back. */
+    if (tcp_lane_is_live(lane) && !tcp_list_linked(&lane->in_list))
+        tcp_list_add_tail(&lane->link->transport->busy, &lane->in_list);
 }
 
 void tcp_lane_ready(struct tcp_lane *lane, uint32_t events)
 {
-    if (lane->fd < 0)
+    /* Who is away misses nothing: what still holds when it is back is reported again. */
+    if (lane->fd < 0 || lane->away)
         return;
     if (events & EPOLLERR)
         lane->completions = true;
@@ -130,9 +135,7 @@ static void log_switch(struct tcp_lane *lane)
              tcp_send_mode_name(&lane->tx.mode), lane->tx.mode.why);
 }
 
-/* The connection has failed, but the peer may have said why it left: what it sent is read before
- * the error is acted upon. */
-static void defer_error(struct tcp_lane *lane, int error)
+void tcp_lane_defer_error(struct tcp_lane *lane, int error)
 {
     if (lane->send_error == 0) /* the first is the cause */
         lane->send_error = error;
@@ -152,36 +155,49 @@ static void take_completions(struct tcp_lane *lane)
                      "the kernel reported the completion of a zero-copy send that was never made; "
                      "set tcp.send_mode to copy");
     else if (rc < 0)
-        defer_error(lane, -rc);
+        tcp_lane_defer_error(lane, -rc);
     else
         tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
     tcp_link_end_unpinned(lane->link);
 }
 
-uint64_t tcp_lane_send(struct tcp_lane *lane)
-{
-    uint64_t turn_bytes = TURN_BYTES;
-    int64_t n;
+/* ---- sending -------------------------------------------------------------------------------- */
 
-    if (!is_live(lane) || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
-        return 0;
-    if (tcp_send_mode_is_measuring(&lane->tx.mode)) {
-        tcp_transport_now(lane->link->transport);
-        turn_bytes = MEASURED_TURN_BYTES;
-    }
-    n = tcp_sender_run(&lane->tx, turn_bytes, lane->link->transport->now_ns);
-    if (n < 0) {
-        defer_error(lane, (int)-n);
+uint64_t tcp_lane_turn_bytes(struct tcp_lane *lane)
+{
+    if (!tcp_send_mode_is_measuring(&lane->tx.mode))
+        return TURN_BYTES;
+    tcp_transport_now(lane->link->transport);
+    return MEASURED_TURN_BYTES;
+}
+
+uint64_t tcp_lane_settle_send(struct tcp_lane *lane, int64_t sent)
+{
+    if (sent < 0) {
+        tcp_lane_defer_error(lane, (int)-sent);
         return 0;
     }
     log_switch(lane);
     tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
     if (lane->tx.blocked)
         tcp_lane_set_interest(lane, lane->interest | EPOLLOUT);
-    if (n > 0)
+    if (sent > 0)
         tcp_link_sent(lane->link);
-    return (uint64_t)n;
+    return (uint64_t)sent;
 }
+
+uint64_t tcp_lane_send(struct tcp_lane *lane)
+{
+    uint64_t turn_bytes;
+
+    if (!tcp_lane_is_live(lane) || lane->tx.blocked || !tcp_sender_pending(&lane->tx))
+        return 0;
+    turn_bytes = tcp_lane_turn_bytes(lane);
+    return tcp_lane_settle_send(
+        lane, tcp_sender_run(&lane->tx, turn_bytes, lane->link->transport->now_ns));
+}
+
+/* ---- receiving ------------------------------------------------------------------------------ */
 
 /* After the peer's BYE on this lane nothing but the end of the stream comes, which says nothing as
  * long as other lanes carry on. */
@@ -190,36 +206,13 @@ static bool is_read(const struct tcp_lane *lane)
     return !lane->bye || lane->rx.discard || lane->send_error != 0;
 }
 
-static uint64_t receive(struct tcp_lane *lane, int *budget)
-{
-    struct tcp_receive_sink sink = tcp_link_sink;
-    struct embar_diag why = {0};
-    uint64_t before = lane->rx.received_bytes;
-    int rc;
-
-    sink.user = lane;
-    lane->readable = false;
-    rc = tcp_receiver_run(&lane->rx, TURN_BYTES, budget, &sink, &why);
-    if (lane->link->state == TCP_LINK_DOWN || lane->link->state == TCP_LINK_DRAINING)
-        return lane->rx.received_bytes - before;
-    if (why.error != 0)
-        tcp_link_refuse(lane->link, rc, why.text);
-    else if (lane->send_error != 0 && (rc < 0 || !lane->rx.more))
-        tcp_link_lost(lane, lane->send_error);
-    else if (rc == -EPIPE)
-        tcp_link_closed_by_peer(lane);
-    else if (rc < 0)
-        tcp_link_lost(lane, -rc);
-    return lane->rx.received_bytes - before;
-}
-
 /* Amid a large payload epoll need not report every segment: each wake-up is paid by the sender.
  * Never more than what is still to come, or the rest would not be reported at all. */
 static void set_low_water(struct tcp_lane *lane)
 {
     uint32_t want = 1;
 
-    if (!is_live(lane) || lane->rx.more)
+    if (!tcp_lane_is_live(lane) || lane->rx.more)
         return;
     if (lane->rx.left >= LOW_WATER_MIN)
         want = lane->rx.left < LOW_WATER_MAX ? lane->rx.left : LOW_WATER_MAX;
@@ -229,17 +222,76 @@ static void set_low_water(struct tcp_lane *lane)
     tcp_socket_set_low_water(lane->fd, want);
 }
 
+static void judge(struct tcp_lane *lane, int rc, const struct embar_diag *why)
+{
+    if (lane->link->state == TCP_LINK_DOWN || lane->link->state == TCP_LINK_DRAINING)
+        return;
+    if (why->error != 0)
+        tcp_link_refuse(lane->link, rc, why->text);
+    else if (lane->send_error != 0 && (rc < 0 || !lane->rx.more))
+        tcp_link_lost(lane, lane->send_error);
+    else if (rc == -EPIPE)
+        tcp_link_closed_by_peer(lane);
+    else if (rc < 0)
+        tcp_link_lost(lane, -rc);
+}
+
+uint64_t tcp_lane_settle_receive(struct tcp_lane *lane, int rc, const struct embar_diag *why,
+                                 uint64_t received)
+{
+    judge(lane, rc, why);
+    set_low_water(lane);
+    if (lane->low_water > 1)
+        lane->hot = 0;
+    else if (received > 0)
+        lane->hot = HOT_ROUNDS;
+    else if (lane->hot > 0)
+        lane->hot--;
+    return received;
+}
+
+static uint64_t receive(struct tcp_lane *lane, int *budget)
+{
+    struct tcp_receive_sink sink = tcp_link_sink;
+    struct embar_diag why = {0};
+    uint64_t before = lane->rx.received_bytes;
+    int rc;
+
+    if (!tcp_lane_is_live(lane) || !is_read(lane) ||
+        !(lane->readable || lane->rx.more || lane->hot > 0))
+        return 0;
+    sink.user = lane;
+    lane->readable = false;
+    lane->rx.pause_bytes = tcp_lane_limit(lane);
+    rc = tcp_receiver_run(&lane->rx, TURN_BYTES, budget, &sink, &why);
+    lane->rx.pause_bytes = 0;
+    return tcp_lane_settle_receive(lane, rc, &why, lane->rx.received_bytes - before);
+}
+
+/* ---- a turn --------------------------------------------------------------------------------- */
+
 bool tcp_lane_has_work(const struct tcp_lane *lane)
 {
     return lane->fd >= 0 && (lane->readable || lane->completions || lane->rx.more ||
                              (tcp_sender_pending(&lane->tx) && !lane->tx.blocked));
 }
 
+void tcp_lane_turn_ends(struct tcp_lane *lane)
+{
+    if (!is_read(lane)) {
+        lane->readable = false;
+        lane->rx.more = false;
+        lane->hot = 0;
+    }
+    if (lane->hot > 0 || tcp_lane_has_work(lane))
+        tcp_lane_wake(lane);
+}
+
 uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
 {
-    uint64_t moved = 0, received = 0;
+    uint64_t moved = 0;
 
-    tcp_list_remove(&lane->in_busy);
+    tcp_list_remove(&lane->in_list);
     if (lane->link->state == TCP_LINK_CONNECTING) {
         tcp_connect_ready(lane->link);
         return 0;
@@ -250,23 +302,13 @@ uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget)
     }
     if (lane->completions)
         take_completions(lane);
-    moved = tcp_lane_send(lane);
-    if (is_live(lane) && is_read(lane) && (lane->readable || lane->rx.more || lane->hot > 0)) {
-        received = receive(lane, budget);
-        set_low_water(lane);
-        if (lane->low_water > 1)
-            lane->hot = 0;
-        else if (received > 0)
-            lane->hot = HOT_ROUNDS;
-        else if (lane->hot > 0)
-            lane->hot--;
-    }
-    if (!is_read(lane)) {
-        lane->readable = false;
-        lane->rx.more = false;
-        lane->hot = 0;
-    }
-    if (lane->hot > 0 || tcp_lane_has_work(lane))
-        tcp_lane_wake(lane);
-    return moved + received;
+    if (!tcp_lane_sends_much(lane))
+        moved += tcp_lane_send(lane);
+    if (!tcp_lane_receives_much(lane))
+        moved += receive(lane, budget);
+    if (tcp_lane_sends_much(lane) || tcp_lane_receives_much(lane))
+        tcp_lane_hand_out(lane);
+    else
+        tcp_lane_turn_ends(lane);
+    return moved;
 }

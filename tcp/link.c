@@ -123,6 +123,7 @@ void tcp_link_go_up(struct tcp_link *link)
         log_info("link %" PRIu64 ": %" PRIu32 " of %" PRIu32 " lanes: %s takes no more (tcp.lanes)",
                  embar_link_id(link->link), link->lane_count, link->lane_room,
                  embar_link_peer(link->link));
+    tcp_link_start_threads(link);
     link->deadline_ns = 0;
     if (t->settings->user_timeout_ns > 0)
         tcp_link_set_deadline(link, tcp_transport_now(t) + t->settings->user_timeout_ns / 4);
@@ -335,24 +336,24 @@ static void link_destroy(struct embar_link *core)
 static void link_stats(const struct embar_link *core, struct embar_link_stats *stats)
 {
     const struct tcp_link *link = link_private(core);
-
     uint64_t most = 0;
 
     stats->lanes = link->lane_count;
     for (uint32_t i = 0; i < link->lane_count; i++) {
-        const struct tcp_lane *lane = &link->lanes[i];
+        struct tcp_lane_counts lane;
 
-        stats->send_calls += lane->tx.send_calls;
-        stats->receive_calls += lane->rx.receive_calls;
-        stats->zerocopy_sends += lane->tx.zerocopy.sends;
-        stats->zerocopy_copied += lane->tx.zerocopy.copied;
-        if (i > 0 && lane->tx.handed_bytes <= most)
+        tcp_lane_count(&link->lanes[i], &lane);
+        stats->lane_threads += link->lanes[i].job != NULL;
+        stats->send_calls += lane.send_calls;
+        stats->receive_calls += lane.receive_calls;
+        stats->zerocopy_sends += lane.zerocopy_sends;
+        stats->zerocopy_copied += lane.zerocopy_copied;
+        if (i > 0 && lane.handed_bytes <= most)
             continue;
         /* Each lane chooses for itself; the one that carried most speaks for the link. */
-        most = lane->tx.handed_bytes;
-        stats->send_mode = tcp_send_mode_name(&lane->tx.mode);
-        snprintf(stats->send_mode_why, sizeof(stats->send_mode_why), "%s",
-                 tcp_send_mode_why(&lane->tx.mode));
+        most = lane.handed_bytes;
+        stats->send_mode = lane.send_mode;
+        snprintf(stats->send_mode_why, sizeof(stats->send_mode_why), "%s", lane.send_mode_why);
     }
 }
 
@@ -375,6 +376,7 @@ static int buffer_expose(struct embar_buffer *buffer, struct embar_link *core,
     key->id = env_random(link->transport->env);
     key->base = 0;
     key->size = buffer_size(buffer);
+    tcp_link_recall(link);
     for (uint32_t i = 0; i < link->lane_count; i++)
         link->lanes[i].rx.window = (struct tcp_window){
             .addr = buffer_addr(buffer), .size_bytes = key->size, .key = key->id};
@@ -386,6 +388,7 @@ static void buffer_unexpose(struct embar_buffer *buffer, struct embar_link *core
     struct tcp_link *link = link_private(core);
 
     (void)buffer;
+    tcp_link_recall(link);
     for (uint32_t i = 0; i < link->lane_count; i++) {
         struct tcp_lane *lane = &link->lanes[i];
 

@@ -128,6 +128,7 @@ static void go_down(struct tcp_link *link)
         tcp_sender_reap(&lane->tx, tcp_lane_write_over, lane);
         tcp_sender_cancel(&lane->tx, true, -ECANCELED, tcp_lane_write_over, lane);
         tcp_lane_close(lane, link->end_status != 0);
+        tcp_lane_stop_thread(lane);
     }
     if (link->addresses != NULL)
         freeaddrinfo(link->addresses);
@@ -144,7 +145,7 @@ static void begin_draining(struct tcp_link *link)
     for (uint32_t i = 0; i < link->lane_count; i++) {
         struct tcp_lane *lane = &link->lanes[i];
 
-        tcp_list_remove(&lane->in_busy);
+        tcp_lane_forget(lane);
         if (lane->fd >= 0)
             epoll_ctl(link->transport->epoll_fd, EPOLL_CTL_DEL, lane->fd, NULL);
     }
@@ -163,6 +164,7 @@ void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
     settle_end(link, status, fmt, args);
     va_end(args);
     link->unreachable |= is_unreachable(status); /* also when another cause came first */
+    tcp_link_recall(link);
     if (link->state == TCP_LINK_DOWN || link->state == TCP_LINK_DRAINING)
         return;
     if ((outstanding(link) == 0 && !any_unplaced(link)) || release_sources(link))
@@ -175,6 +177,7 @@ void tcp_link_end(struct tcp_link *link, int status, const char *fmt, ...)
  * queued at once; only pages in the hands of a network device take longer, usually microseconds. */
 void tcp_link_abort(struct tcp_link *link)
 {
+    tcp_link_recall(link);
     reconsider_end(link);
     if (!link->has_end) {
         link->has_end = true;
@@ -228,6 +231,7 @@ void tcp_link_finish(struct tcp_link *link, const struct tcp_frame *last, const 
     settle_end(link, status, fmt, args);
     va_end(args);
     link->last_type = last->type;
+    tcp_link_recall(link);
     tcp_link_set_state(link, TCP_LINK_ENDING);
     set_close_deadline(link);
     for (uint32_t i = 0; i < link->lane_count; i++) {
@@ -348,8 +352,9 @@ void tcp_link_bye(struct tcp_lane *lane)
         tcp_link_end(link, 0, "%s ended the link", embar_link_peer(link->link));
         return;
     }
-    /* The peer reads on and drops what it reads until this side closes, and so acknowledges what
-     * was sent from pages: no need to reset the connection, which it would take for a failure. */
+    /* No lane is away, because one that said BYE goes nowhere. The peer reads on and drops what it
+     * reads until this side closes, and so acknowledges what was sent from pages: no need to reset
+     * the connection, which it would take for a failure. */
     link->has_end = true;
     link->ended_by_peer = true;
     snprintf(link->end_reason, sizeof(link->end_reason), "%s ended the link",
@@ -385,6 +390,7 @@ void tcp_link_refuse(struct tcp_link *link, int status, const char *sentence)
     struct tcp_frame bye = {.type = TCP_FRAME_BYE, .immediate = TCP_BYE_REFUSED};
     size_t len = strlen(sentence);
 
+    tcp_link_recall(link);
     log_warn("link %" PRIu64 ": %s: %s", embar_link_id(link->link), embar_link_peer(link->link),
              sentence);
     if (link->state == TCP_LINK_ASKING) {

@@ -206,6 +206,8 @@ static int step(struct tcp_receiver *receiver, int *budget, const struct tcp_rec
     }
     if (!receiver->more)
         return 0;
+    if (receiver->pause_bytes > 0 && receiver->left >= receiver->pause_bytes)
+        return 0;
     if (receiver->discard)
         rc = discard(receiver);
     else if (receiver->left > 0)

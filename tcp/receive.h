@@ -2,7 +2,7 @@
  * The receiving half of a lane: a state machine that turns the byte stream into frames, checks each
  * header before a byte of its payload lands, and receives the payload of a write straight into the
  * exposed buffer. Small frames are parsed from a read-ahead buffer. Knows nothing of links; runs on
- * the transport's thread.
+ * the transport's thread or the lane's, one at a time.
  */
 #ifndef TCP_RECEIVE_H
 #define TCP_RECEIVE_H
@@ -34,6 +34,7 @@ struct tcp_receiver {
     unsigned allowed;          /* TCP_FRAME_BITs that the link's state allows */
     struct tcp_window window;  /* what the peer may write into */
     bool discard;              /* throw away all that comes */
+    uint32_t pause_bytes;      /* stop before so much of a write, or more; 0: never */
     uint32_t silence_ms;       /* of a sender that may have given the connection up; 0: never */
     bool revoked;              /* the window was closed under a write that is arriving */
     bool more;                 /* the socket or the read-ahead may have more: run again */
@@ -55,12 +56,12 @@ void tcp_receiver_destroy(struct tcp_receiver *receiver);
 void tcp_receiver_close_window(struct tcp_receiver *receiver);
 
 /*
- * Receives until the socket is empty, about `max_bytes` came, or `budget` reports were made (each
- * lowers it by one); `more` says whether that was all. Returns 0; -EPIPE when the peer has closed
- * the connection; a negative errno of recvmsg(2), the diag untouched, also when the connection was
- * over by the time that a spliced write was read, which is then not reported: its sender may have
- * rewritten the pages; -EPROTO, -EPROTONOSUPPORT or -EACCES with the sentence when the peer broke a
- * rule.
+ * Receives until the socket is empty, about `max_bytes` came, `budget` reports were made (each
+ * lowers it by one), or `pause_bytes` of a write are to come; `more` says whether that was all.
+ * Returns 0; -EPIPE when the peer has closed the connection; a negative errno of recvmsg(2), the
+ * diag untouched, also when the connection was over by the time that a spliced write was read,
+ * which is then not reported: its sender may have rewritten the pages; -EPROTO, -EPROTONOSUPPORT or
+ * -EACCES with the sentence when the peer broke a rule.
  */
 int tcp_receiver_run(struct tcp_receiver *receiver, uint64_t max_bytes, int *budget,
                      const struct tcp_receive_sink *sink, struct embar_diag *diag);

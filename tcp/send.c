@@ -1,7 +1,7 @@
 /*
  * The ring of frames of a lane: queueing, reaping, cancelling. Handing over is in send_run.c. Owns
- * the ring and the bytes of control messages; runs on the transport's thread; no allocation after
- * init.
+ * the ring and the bytes of control messages; runs on the transport's thread, also while the lane's
+ * hands over what is queued already; no allocation after init.
  */
 #include "send.h"
 
@@ -55,14 +55,21 @@ static uint8_t *take_bytes(struct tcp_sender *sender, uint32_t len, uint32_t res
     return sender->bytes + (skip > 0 ? 0 : at);
 }
 
-static struct tcp_op *add_op(struct tcp_sender *sender, const struct tcp_frame *frame)
+/* The place of the next frame, with its header. */
+static struct tcp_op *next_op(struct tcp_sender *sender, const struct tcp_frame *frame)
 {
-    struct tcp_op *op = &sender->ops[sender->end % TCP_OPS];
+    uint32_t end = tcp_sender_end(sender);
+    struct tcp_op *op = &sender->ops[end % TCP_OPS];
 
     *op = (struct tcp_op){.payload_bytes = frame->len_bytes};
     tcp_frame_pack(frame, op->header);
-    sender->end++;
     return op;
+}
+
+/* The frame is complete: from here on the lane's thread may hand it over. */
+static void add_op(struct tcp_sender *sender)
+{
+    atomic_store_explicit(&sender->end, tcp_sender_end(sender) + 1, memory_order_release);
 }
 
 int tcp_sender_write(struct tcp_sender *sender, const struct tcp_frame *frame, const void *payload,
@@ -70,12 +77,13 @@ int tcp_sender_write(struct tcp_sender *sender, const struct tcp_frame *frame, c
 {
     struct tcp_op *op;
 
-    if (sender->end - sender->first >= TCP_OPS - OPS_RESERVE)
+    if (tcp_sender_end(sender) - sender->first >= TCP_OPS - OPS_RESERVE)
         return -EAGAIN;
-    op = add_op(sender, frame);
+    op = next_op(sender, frame);
     op->payload = payload;
     op->token = token;
     op->is_write = true;
+    add_op(sender);
     return 0;
 }
 
@@ -90,7 +98,8 @@ static int add_copy(struct tcp_sender *sender, const struct tcp_frame *frame, co
             return -EAGAIN;
         memcpy(bytes, payload, frame->len_bytes);
     }
-    add_op(sender, frame)->payload = bytes;
+    next_op(sender, frame)->payload = bytes;
+    add_op(sender);
     sender->sends++;
     return 0;
 }
@@ -99,7 +108,8 @@ int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_by
 {
     struct tcp_frame frame = {.type = TCP_FRAME_SEND, .len_bytes = len_bytes};
 
-    if (sender->sends >= TCP_MAX_SENDS || sender->end - sender->first >= TCP_OPS - OPS_RESERVE)
+    if (sender->sends >= TCP_MAX_SENDS ||
+        tcp_sender_end(sender) - sender->first >= TCP_OPS - OPS_RESERVE)
         return -EAGAIN;
     return add_copy(sender, &frame, data, BYTES_RESERVE);
 }
@@ -107,20 +117,34 @@ int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_by
 int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
                        const void *payload)
 {
-    if (sender->end - sender->first >= TCP_OPS)
+    if (tcp_sender_end(sender) - sender->first >= TCP_OPS)
         return -EAGAIN;
     return add_copy(sender, frame, payload, 0);
 }
 
 bool tcp_sender_pending(const struct tcp_sender *sender)
 {
-    return sender->current != sender->end || sender->told_left > 0 ||
+    return sender->current != tcp_sender_end(sender) || sender->told_left > 0 ||
            sender->read_told != sender->read;
+}
+
+bool tcp_sender_has_bytes(const struct tcp_sender *sender, uint64_t bytes)
+{
+    uint64_t waiting = 0;
+
+    for (uint32_t n = sender->current; n != tcp_sender_end(sender) && waiting < bytes; n++) {
+        const struct tcp_op *op = &sender->ops[n % TCP_OPS];
+        uint32_t handed =
+            op->handed_bytes > TCP_FRAME_BYTES ? op->handed_bytes - TCP_FRAME_BYTES : 0;
+
+        waiting += op->payload_bytes - handed;
+    }
+    return waiting >= bytes;
 }
 
 bool tcp_sender_amid_frame(const struct tcp_sender *sender)
 {
-    return sender->current != sender->end &&
+    return sender->current != tcp_sender_end(sender) &&
            sender->ops[sender->current % TCP_OPS].handed_bytes > 0;
 }
 
@@ -207,15 +231,16 @@ void tcp_sender_cancel(struct tcp_sender *sender, bool all, int status, tcp_writ
                        void *user)
 {
     uint32_t from = all ? sender->first : sender->current + tcp_sender_amid_frame(sender);
+    uint32_t end = tcp_sender_end(sender);
 
-    for (uint32_t n = from; n != sender->end; n++) {
+    for (uint32_t n = from; n != end; n++) {
         const struct tcp_op *op = &sender->ops[n % TCP_OPS];
 
         report(op, status, over, user);
         sender->sends -= op->is_write ? 0 : 1;
     }
     /* The bytes of cancelled control messages come back with the next one that is over. */
-    sender->end = from;
+    atomic_store_explicit(&sender->end, from, memory_order_release);
     if (all)
         sender->current = from;
 }

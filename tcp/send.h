@@ -2,12 +2,14 @@
  * The sending half of a lane: a ring of frames that wait, are being handed to the kernel, or are
  * handed over and still read by it or by the peer. Keeps the order; says when a write's source may
  * be reused: when all its bytes are handed over and all its zero-copy calls are over, or, where it
- * was spliced, when the peer says that it has read them. Knows nothing of links; runs on the
- * transport's thread.
+ * was spliced, when the peer says that it has read them. Knows nothing of links. Runs on the
+ * transport's thread, but that tcp_sender_run may run on the lane's own; frames may be queued all
+ * the while, so that the ring's `end` is what the two threads share.
  */
 #ifndef TCP_SEND_H
 #define TCP_SEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,7 +54,7 @@ struct tcp_sender {
     struct tcp_op *ops;              /* owned; op n is ops[n % TCP_OPS] */
     uint32_t first;                  /* the oldest op that is not over */
     uint32_t current;                /* the oldest op that is not handed over */
-    uint32_t end;                    /* where the next op goes */
+    _Atomic uint32_t end;            /* where the next op goes; see tcp_sender_end */
     uint32_t sends;                  /* control messages in the ring */
     uint8_t *bytes;                  /* owned; ring of TCP_SEND_BYTES */
     uint32_t bytes_first, bytes_end; /* running positions in it */
@@ -85,8 +87,17 @@ int tcp_sender_send(struct tcp_sender *sender, const void *data, uint32_t len_by
 int tcp_sender_control(struct tcp_sender *sender, const struct tcp_frame *frame,
                        const void *payload);
 
+/* The end of the ring, all frames before it visible. */
+static inline uint32_t tcp_sender_end(const struct tcp_sender *sender)
+{
+    return atomic_load_explicit(&sender->end, memory_order_acquire);
+}
+
 /* Frames wait that are not handed over. */
 bool tcp_sender_pending(const struct tcp_sender *sender);
+
+/* So many bytes of payload wait, or more. */
+bool tcp_sender_has_bytes(const struct tcp_sender *sender, uint64_t bytes);
 
 /* The next frame of the ring has begun: nothing may be put before its rest. */
 bool tcp_sender_amid_frame(const struct tcp_sender *sender);

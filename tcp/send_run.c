@@ -2,7 +2,8 @@
  * Handing frames to the kernel and taking its zero-copy completions. Small frames are gathered into
  * one call, and with them what the peer is to be told of its own writes; a large payload goes with
  * its header, in a call of its own when it is sent from the pages, or follows its header through
- * the pipe. MSG_ZEROCOPY and its error queue live here only. Runs on the transport's thread.
+ * the pipe. MSG_ZEROCOPY and its error queue live here only. Handing over runs on the transport's
+ * thread or the lane's, the rest on the transport's.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -31,7 +32,8 @@ static uint64_t rest_of(const struct tcp_op *op)
 
 static struct tcp_op *current_op(struct tcp_sender *sender)
 {
-    return sender->current != sender->end ? &sender->ops[sender->current % TCP_OPS] : NULL;
+    return sender->current != tcp_sender_end(sender) ? &sender->ops[sender->current % TCP_OPS]
+                                                     : NULL;
 }
 
 static void choose(struct tcp_sender *sender, struct tcp_op *op, uint64_t now_ns)
@@ -115,7 +117,7 @@ static void gather(struct tcp_sender *sender, struct gather *g, uint64_t max_byt
     g->bytes = 0;
     g->flags = 0;
     add_told(sender, g);
-    for (uint32_t n = sender->current; n != sender->end; n++) {
+    for (uint32_t n = sender->current; n != tcp_sender_end(sender); n++) {
         struct tcp_op *op = &sender->ops[n % TCP_OPS];
         enum tcp_send_way way;
 
@@ -230,7 +232,7 @@ static int hand_over_spliced(struct tcp_sender *sender, struct tcp_op *op, uint6
         n = tcp_splice_fill(splice, sender->sys, op->payload + op->payload_bytes - rest, rest);
     }
     if (n >= 0) {
-        more = rest > splice->waiting_bytes || sender->current + 1 != sender->end;
+        more = rest > splice->waiting_bytes || sender->current + 1 != tcp_sender_end(sender);
         sender->send_calls++;
         n = tcp_splice_drain(splice, sender->sys, sender->fd, more);
     }

@@ -9,6 +9,7 @@
 #define AT(field) offsetof(struct tcp_settings, field)
 
 static const char *const send_modes[] = {"auto", "zerocopy", "splice", "copy", NULL};
+static const char *const lane_threads[] = {"auto", "yes", "no", NULL};
 
 static const struct option options[] = {
     {.key = "tcp.send_mode",
@@ -30,6 +31,23 @@ static const struct option options[] = {
      .unit = "connections",
      .help = "Connections per link over which whole writes are spread. A link has as many as the "
              "side that wants fewer; with one, arrivals come in posting order."},
+    {.key = "tcp.lane_threads",
+     .type = OPTION_ENUM,
+     .offset = AT(lane_threads),
+     .default_value = "auto",
+     .choices = lane_threads,
+     .help = "Whether each lane has a thread of its own that sends and receives large payloads, or "
+             "the thread that polls serves all. auto: when a link has several lanes and the "
+             "process may run on a processor for each of them and one more."},
+    {.key = "tcp.lane_thread_limit",
+     .type = OPTION_SIZE,
+     .offset = AT(lane_thread_limit),
+     .default_value = "256KiB",
+     .min = 1,
+     .max = 1u << 30,
+     .unit = "bytes",
+     .help = "Payload that must wait, or be about to arrive, before a lane's thread is given it; "
+             "below it handing over costs more than it saves."},
     {.key = "tcp.zero_copy_send_limit",
      .type = OPTION_SIZE,
      .offset = AT(zero_copy_send_limit),

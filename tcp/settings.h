@@ -7,6 +7,9 @@
 
 #include "common/option.h"
 
+/* Values of tcp.lane_threads, in the order of its option's choices. */
+enum tcp_lane_threads { TCP_LANE_THREADS_AUTO = 0, TCP_LANE_THREADS_YES, TCP_LANE_THREADS_NO };
+
 struct tcp_settings {
     int send_mode; /* enum tcp_send_setting */
     uint64_t zero_copy_send_limit;
@@ -20,6 +23,8 @@ struct tcp_settings {
     uint64_t connect_timeout_ns, handshake_timeout_ns, close_timeout_ns;
     int64_t backlog;
     int64_t lanes;
+    int lane_threads; /* enum tcp_lane_threads */
+    uint64_t lane_thread_limit;
 };
 
 extern const struct option_table tcp_options;

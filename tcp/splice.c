@@ -1,5 +1,5 @@
 /*
- * The pipe between a buffer's pages and a socket. Owns the pipe; runs on the transport's thread.
+ * The pipe between a buffer's pages and a socket. Owns the pipe; runs on the thread that sends.
  */
 #include "splice.h"
 

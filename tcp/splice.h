@@ -2,7 +2,7 @@
  * The pipe of a lane through which payloads go from their pages to the socket: vmsplice(2) refers
  * to the pages, splice(2) hands them on, nothing is copied. Whatever lies in the pipe is the next
  * of the stream and must reach the socket before anything else. Owns the pipe, which is made when
- * it is first needed; runs on the transport's thread.
+ * it is first needed; runs on the thread that sends, the transport's or the lane's.
  */
 #ifndef TCP_SPLICE_H
 #define TCP_SPLICE_H

@@ -1,5 +1,5 @@
 /*
- * The kernel behind struct tcp_sys. Owns nothing; runs on the transport's thread.
+ * The kernel behind struct tcp_sys. Owns nothing; runs on any thread.
  */
 #include "sys.h"
 

@@ -3,7 +3,12 @@
  * timers, listener.c listeners and connections that have not asked for a link yet, connect.c
  * attempts to connect, join.c the lanes beyond the first of a link that begins, link.c the states
  * of a link, link_end.c its end, lane.c one connection under a link, spread.c which of them takes a
- * write. All run on the transport's thread.
+ * write, lane_away.c the jobs that a lane's own thread does. All run on the transport's thread, but
+ * for those jobs.
+ *
+ * A lane is at home or away. Away, its thread sends and receives, and its `tx` and `rx` are that
+ * thread's; but frames may be queued, which the ring allows (send.h). Who needs more of a lane
+ * recalls it first. All else of lanes, links and the transport is the transport thread's, always.
  */
 #ifndef TCP_TCP_H
 #define TCP_TCP_H
@@ -14,6 +19,7 @@
 
 #include "common/address.h"
 #include "common/clock.h"
+#include "lane_thread.h"
 #include "list.h"
 #include "liveness.h"
 #include "receive.h"
@@ -34,6 +40,9 @@ struct tcp_transport {
     struct tcp_list pending;             /* struct tcp_pending, oldest first */
     struct tcp_list dropped;             /* struct tcp_pending, freed after the round */
     struct tcp_list busy;                /* struct tcp_lane: to be served in the next round */
+    struct tcp_list away;                /* struct tcp_lane: with their threads, or just back */
+    struct tcp_bell bell;                /* rung when a lane is back */
+    uint32_t lane_threads;               /* that there are */
     uint32_t pending_count;
     uint64_t now_ns;      /* read when epoll is asked */
     uint64_t deadline_ns; /* the earliest of all; 0: none */
@@ -82,22 +91,24 @@ enum tcp_link_state {
 /* One connection under a link. */
 struct tcp_lane {
     enum tcp_watch watch;
-    int fd;                /* owned; -1: none */
-    struct tcp_link *link; /* borrowed */
-    uint32_t index;        /* in the link */
-    struct tcp_list in_busy;
-    uint32_t interest;  /* what epoll watches for */
-    bool connecting;    /* a lane beyond the first: TCP's own handshake */
-    bool bye;           /* the peer said BYE: it is read no more, unless this side ends too */
-    bool shut;          /* all is handed over, and this side's direction is shut down */
-    bool closed;        /* the peer has closed its side */
-    bool peer_done;     /* it reports nothing any more that it has not reported yet */
-    bool readable;      /* epoll said so */
-    bool completions;   /* epoll said that the error queue or SO_ERROR has something */
-    int send_error;     /* positive errno of the connection, not yet acted upon; 0: none */
-    uint32_t low_water; /* SO_RCVLOWAT */
-    uint32_t hot;       /* rounds left in which receiving is tried without asking epoll */
-    uint32_t switches;  /* of the send mode, as logged */
+    int fd;                  /* owned; -1: none */
+    struct tcp_link *link;   /* borrowed */
+    uint32_t index;          /* in the link */
+    struct tcp_list in_list; /* the transport's busy or away ones */
+    struct tcp_job *job;     /* owned; what its thread does; NULL: it has none */
+    bool away;               /* the job was handed out and is not settled yet */
+    uint32_t interest;       /* what epoll watches for */
+    bool connecting;         /* a lane beyond the first: TCP's own handshake */
+    bool bye;                /* the peer said BYE: it is read no more, unless this side ends too */
+    bool shut;               /* all is handed over, and this side's direction is shut down */
+    bool closed;             /* the peer has closed its side */
+    bool peer_done;          /* it reports nothing any more that it has not reported yet */
+    bool readable;           /* epoll said so */
+    bool completions;        /* epoll said that the error queue or SO_ERROR has something */
+    int send_error;          /* positive errno of the connection, not yet acted upon; 0: none */
+    uint32_t low_water;      /* SO_RCVLOWAT */
+    uint32_t hot;            /* rounds left in which receiving is tried without asking epoll */
+    uint32_t switches;       /* of the send mode, as logged */
     uint64_t outstanding_bytes; /* of writes that are not over */
     struct tcp_liveness liveness;
     struct tcp_sender tx;
@@ -284,7 +295,7 @@ void tcp_lane_wake(struct tcp_lane *lane);
 /* What epoll reported. */
 void tcp_lane_ready(struct tcp_lane *lane, uint32_t events);
 
-/* Sends and receives a bounded amount. Returns the bytes moved. */
+/* Sends and receives a bounded amount, or has its thread do so. Returns the bytes moved. */
 uint64_t tcp_lane_serve(struct tcp_lane *lane, int *budget);
 
 /* Hands over what waits, now. */
@@ -292,5 +303,66 @@ uint64_t tcp_lane_send(struct tcp_lane *lane);
 
 /* Whether the lane can do something without any event of its socket. */
 bool tcp_lane_has_work(const struct tcp_lane *lane);
+
+/* A reset connection has nothing more to say, though its descriptor stays open for a while. */
+bool tcp_lane_is_live(const struct tcp_lane *lane);
+
+/* How much one turn of sending takes; reads the clock where send modes are measured. */
+uint64_t tcp_lane_turn_bytes(struct tcp_lane *lane);
+
+/* Notes what is left to do, after a turn or a job. */
+void tcp_lane_turn_ends(struct tcp_lane *lane);
+
+/* Acts upon what tcp_sender_run and tcp_receiver_run returned. Returns the bytes moved. */
+uint64_t tcp_lane_settle_send(struct tcp_lane *lane, int64_t sent);
+uint64_t tcp_lane_settle_receive(struct tcp_lane *lane, int rc, const struct embar_diag *why,
+                                 uint64_t received);
+
+/* The connection has failed, but the peer may have said why it left: what it sent is read before
+ * the error is acted upon. */
+void tcp_lane_defer_error(struct tcp_lane *lane, int error);
+
+/* ---- lane_away.c -------------------------------------------------------------------------- */
+
+/* What link stats say of a lane. */
+struct tcp_lane_counts {
+    uint64_t send_calls, receive_calls;
+    uint64_t zerocopy_sends, zerocopy_copied;
+    uint64_t handed_bytes;
+    const char *send_mode; /* static */
+    char send_mode_why[160];
+};
+
+void tcp_lane_count(const struct tcp_lane *lane, struct tcp_lane_counts *counts);
+
+/* Gives each lane of a link that comes up a thread, if that is wanted and possible, and says so. */
+void tcp_link_start_threads(struct tcp_link *link);
+
+/* Ends the lane's thread; the lane is not handed out any more. */
+void tcp_lane_stop_thread(struct tcp_lane *lane);
+
+/* So much is to be sent, or is about to arrive, that the lane's thread is to do it. */
+bool tcp_lane_sends_much(const struct tcp_lane *lane);
+bool tcp_lane_receives_much(const struct tcp_lane *lane);
+
+/* What of a write is so much; 0: the lane has no thread. */
+uint32_t tcp_lane_limit(const struct tcp_lane *lane);
+
+/* The lane goes away with what it has to do. */
+void tcp_lane_hand_out(struct tcp_lane *lane);
+
+/* Settles the lanes that are back. Returns the bytes that they moved. */
+uint64_t tcp_lanes_take_back(struct tcp_transport *t, int *budget);
+
+/* If any lane is away, waits until one is back, and returns true. */
+bool tcp_lanes_await(struct tcp_transport *t);
+
+/* Waits until the thread of an away lane has done its job, which never blocks and is bounded: what
+ * came of it is still to be settled, but `tx` and `rx` may be touched. */
+void tcp_lane_recall(struct tcp_lane *lane);
+void tcp_link_recall(const struct tcp_link *link);
+
+/* Nothing is settled any more: what the lane brought back is dropped, as what it has not read. */
+void tcp_lane_forget(struct tcp_lane *lane);
 
 #endif

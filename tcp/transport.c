@@ -1,7 +1,8 @@
 /*
  * The TCP transport: one epoll descriptor with everything that is watched, one timer descriptor in
- * it for deadlines, and the rounds of progress. A round serves the lanes that are known to have
- * work; epoll is asked when that moved nothing, and otherwise now and then. Runs on the transport's
+ * it for deadlines, and the rounds of progress. A round settles the lanes that are back from their
+ * threads and serves those that are known to have work; epoll is asked when that moved nothing, and
+ * otherwise now and then. Runs on the transport's
  * thread.
  */
 #include <errno.h>
@@ -56,6 +57,7 @@ static int transport_open(struct embar_transport *transport, const void *setting
     tcp_list_init(&t->pending);
     tcp_list_init(&t->dropped);
     tcp_list_init(&t->busy);
+    tcp_list_init(&t->away);
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (t->epoll_fd < 0)
         return diag_fail(diag, errno, "cannot make an epoll descriptor: %s", strerror(errno));
@@ -171,17 +173,17 @@ static void dispatch(struct tcp_transport *t, const struct epoll_event *event, i
     }
 }
 
-/* Serves each lane that is busy now once; those that the budget does not reach are first next time.
- */
+/* Settles the lanes that are back, and serves each lane that is busy then once; those that the
+ * budget does not reach are first next time. */
 static uint64_t serve_busy(struct tcp_transport *t, int *budget)
 {
-    uint64_t moved = 0;
+    uint64_t moved = tcp_lanes_take_back(t, budget);
     unsigned count = 0;
 
     for (struct tcp_list *item = t->busy.next; item != &t->busy; item = item->next)
         count++;
     for (; count > 0 && *budget > 0 && !tcp_list_empty(&t->busy); count--)
-        moved += tcp_lane_serve(TCP_LIST_ENTRY(t->busy.next, struct tcp_lane, in_busy), budget);
+        moved += tcp_lane_serve(TCP_LIST_ENTRY(t->busy.next, struct tcp_lane, in_list), budget);
     return moved;
 }
 
@@ -231,8 +233,12 @@ static int transport_arm(struct embar_transport *transport)
     struct tcp_transport *t = transport_private(transport);
     struct tcp_list *item;
 
+    /* Sooner or later there will be something to settle: it is awaited here, and not by a
+     * descriptor, because it does not take long. */
+    if (tcp_lanes_await(t))
+        return -EAGAIN;
     for (item = t->busy.next; item != &t->busy; item = item->next) {
-        if (tcp_lane_has_work(TCP_LIST_ENTRY(item, struct tcp_lane, in_busy)))
+        if (tcp_lane_has_work(TCP_LIST_ENTRY(item, struct tcp_lane, in_list)))
             return -EAGAIN;
     }
     /* A socket with room left would keep the descriptor readable. */

@@ -6,6 +6,7 @@
 #   lane      build          what
 #   release   build/         gcc, warnings are errors: every test
 #   asan      build/asan     gcc, address and undefined behaviour sanitizers: the tests again, "asan.NAME"
+#   tsan      build/tsan     gcc, thread sanitizer: the tests of what has several threads, "tsan.NAME"
 #   fuzz      build/fuzz     clang, warnings are errors, sanitizers: library and tools compile, and
 #                            libFuzzer drives the fuzz targets, "fuzz.NAME"
 #
@@ -58,7 +59,7 @@ join_lanes() # BUILD_FOLDER...
         exit 1
     fi
     local lane
-    for lane in '[^.]*$' 'asan\.' 'fuzz\.'; do
+    for lane in '[^.]*$' 'asan\.' 'tsan\.' 'fuzz\.'; do
         if ! grep -q "^$lane" <<<"$names"; then
             echo "run.sh: a lane has no tests ($lane)" >&2
             exit 1
@@ -91,12 +92,13 @@ packages_install "${packages_test[@]}" || exit 1
 mkdir -p "$build"
 build_lane release all -DEMBAR_WERROR=ON
 build_lane asan all -DEMBAR_WERROR=ON
+build_lane tsan threaded_tests -DEMBAR_WERROR=ON
 build_lane fuzz "embar-pub embar-sub embar-perf fuzzers" -DEMBAR_WERROR=ON
 
 step "memory"
 hugepages_reserve 2048
 
-join_lanes "$build" "$build/asan" "$build/fuzz/tests/fuzz"
+join_lanes "$build" "$build/asan" "$build/tsan/tests/threads" "$build/fuzz/tests/fuzz"
 
 step "tests"
 status=0

@@ -93,6 +93,7 @@ static int add_transport(json_t *report, const struct embar_stats *stats)
     rc |= json_object_set_new(report, "receiver_not_ready", number(stats->receiver_not_ready));
     rc |= json_object_set_new(report, "registrations", number(stats->registrations));
     rc |= json_object_set_new(report, "lanes", number(stats->lanes));
+    rc |= json_object_set_new(report, "lane_threads", number(stats->lane_threads));
     rc |= json_object_set_new(
         report, "pages",
         json_pack("{s:s, s:o}", "kind", stats->page_kind, "count", number(stats->page_count)));

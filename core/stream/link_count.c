@@ -19,6 +19,7 @@ static void describe(struct embar_stats *stats, const struct embar_link *link,
     const struct embar_transport_caps *caps = embar_transport_caps(embar_link_transport(link));
 
     stats->lanes = of->lanes;
+    stats->lane_threads = of->lane_threads;
     snprintf(stats->transport, sizeof stats->transport, "%s", caps->name);
     snprintf(stats->send_mode, sizeof stats->send_mode, "%s", of->send_mode ? of->send_mode : "");
     snprintf(stats->send_mode_why, sizeof stats->send_mode_why, "%s", of->send_mode_why);

@@ -141,13 +141,14 @@ static void test_messages_and_arrivals_keep_their_order_where_promised(void **st
 {
     struct world *world = *state;
     struct joined joined = world_join(world);
-    struct window window = world_window(world, &joined, 65536);
+    struct window window = world_window(world, &joined, 8 * 65536);
     struct embar_write write = {.buffer = window.source, .len_bytes = 65536, .key = window.key};
     struct embar_event events[1];
     uint32_t arrivals = 0, messages = 0;
 
     for (uint32_t i = 0; i < 8; i++) {
         write.immediate = i;
+        write.remote_offset = i * 65536; /* two at one place would be a race */
         assert_int_equal(end_write(joined.client, &write), 0);
         assert_int_equal(embar_send(joined.client->link, &i, sizeof(i)), 0);
     }
@@ -172,24 +173,28 @@ static void test_writes_go_both_ways_at_once(void **state)
 {
     struct world *world = *state;
     struct joined joined = world_join(world);
-    struct window there = world_window(world, &joined, MIB), back = {0};
+    struct window there = world_window(world, &joined, 8 * MIB), back = {0};
     struct embar_write write;
 
     back.source = side_buffer(&world->server, MIB, EMBAR_ACCESS_LOCAL);
-    back.target = side_buffer(&world->client, MIB, EMBAR_ACCESS_REMOTE);
+    back.target = side_buffer(&world->client, 8 * MIB, EMBAR_ACCESS_REMOTE);
     assert_int_equal(embar_buffer_expose(back.target, joined.client->link, &back.key, NULL), 0);
     fill_pattern(buffer_bytes(there.source), MIB, 1);
     fill_pattern(buffer_bytes(back.source), MIB, 2);
-    for (int i = 0; i < 8; i++) {
-        write = (struct embar_write){.buffer = there.source, .len_bytes = MIB, .key = there.key};
+    for (uint64_t i = 0; i < 8; i++) {
+        write = (struct embar_write){
+            .buffer = there.source, .len_bytes = MIB, .key = there.key, .remote_offset = i * MIB};
         world_write(world, joined.client, &write);
-        write = (struct embar_write){.buffer = back.source, .len_bytes = MIB, .key = back.key};
+        write = (struct embar_write){
+            .buffer = back.source, .len_bytes = MIB, .key = back.key, .remote_offset = i * MIB};
         world_write(world, joined.server, &write);
     }
     world_until(world, joined.client->done_count == 8 && joined.server->done_count == 8);
     world_until(world, joined.client->arrival_count == 8 && joined.server->arrival_count == 8);
-    assert_true(has_pattern(buffer_bytes(there.target), MIB, 1));
-    assert_true(has_pattern(buffer_bytes(back.target), MIB, 2));
+    for (size_t i = 0; i < 8; i++) {
+        assert_true(has_pattern(buffer_bytes(there.target) + i * MIB, MIB, 1));
+        assert_true(has_pattern(buffer_bytes(back.target) + i * MIB, MIB, 2));
+    }
 }
 
 static void test_bad_writes_are_refused_at_the_call(void **state)
@@ -353,11 +358,10 @@ static void check_ended(const struct end *end)
 static void end_under_writes(struct world *world, int way, int polls)
 {
     struct joined joined = world_join(world);
-    struct window window = world_window(world, &joined, 2 * MIB);
-    const struct embar_write write = {
-        .buffer = window.source, .len_bytes = 2 * MIB, .key = window.key};
+    struct window window = world_window(world, &joined, 12 * MIB);
+    struct embar_write write = {.buffer = window.source, .len_bytes = MIB, .key = window.key};
 
-    for (int i = 0; i < 12; i++)
+    for (; write.remote_offset < 12 * MIB; write.remote_offset += MIB)
         assert_int_equal(end_write(joined.client, &write), 0);
     for (int i = 0; i < polls; i++)
         world_poll(world); /* some of it gets under way */
@@ -394,8 +398,10 @@ static void test_stats_count_what_has_happened(void **state)
     struct embar_write write = {.buffer = window.source, .len_bytes = 10000, .key = window.key};
     struct embar_link_stats client, server;
 
-    for (int i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 5; i++) {
+        write.remote_offset = i * 10000;
         world_write(world, joined.client, &write);
+    }
     for (int i = 0; i < 3; i++)
         world_send(world, joined.client, "abc", 3);
     world_send(world, joined.server, "d", 1);

@@ -10,7 +10,7 @@ shape='def n: type == "number"; def s: type == "string";
      .latency_us.p50, .latency_us.p90, .latency_us.p99, .latency_us.p999, .latency_us.max,
      .zerocopy_sends, .zerocopy_copied, .pages.count, .gaps, .duplicates, .reordered,
      .checksum_errors, .reconnects, .failovers, .credit_stall_seconds, .cpu_seconds,
-     .peak_rss_bytes, .receiver_not_ready, .registrations, .lanes, .send_calls, .receive_calls,
+     .peak_rss_bytes, .receiver_not_ready, .registrations, .lanes, .lane_threads, .send_calls, .receive_calls,
      .peers.joined, .peers.finished, .peers.lost, .exit_status | n) and
     (.transport_why, .send_mode_why, .pages.kind, .tool, .version | s)'
 

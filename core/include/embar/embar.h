@@ -186,7 +186,7 @@ struct embar_stats {
     uint32_t peers_up;        /* now */
     uint32_t peers_finished;  /* ended with FINISH and equal totals */
     uint32_t peers_lost;      /* ended otherwise */
-    uint32_t lanes;
+    uint32_t lanes, lane_threads;
     char page_kind[16];  /* of the buffers: the worst of them */
     uint64_t page_count; /* of all of them */
     uint64_t buffer_bytes;

@@ -197,6 +197,7 @@ struct embar_link_stats {
     uint64_t receiver_not_ready;        /* RNR NAKs; more than 0 is a bug */
     uint64_t registrations;             /* memory registrations since the link came up */
     uint32_t lanes;
+    uint32_t lane_threads;   /* of these, those with a thread of their own (tcp) */
     const char *send_mode;   /* "zerocopy", "splice", "copy", "rdma-write", "in-place"; static */
     char send_mode_why[160]; /* why this one, and not the one that was asked for */
 };
