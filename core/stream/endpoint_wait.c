@@ -55,11 +55,10 @@ void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
 
     if (left_ns == 0 || endpoint->options->progress == PROGRESS_POLL)
         return;
-    if (endpoint->options->progress == PROGRESS_ADAPTIVE) {
-        /* The caller polls between calls: a wait that follows work closely only returns. */
-        if (now - endpoint->active_ns < endpoint->spin_ns)
-            return;
-    }
+    /* The caller polls between calls: a wait that follows work closely only returns. Judged by the
+     * clock of that poll, so that what waits for a quiet moment has been done before a sleep. */
+    if (!endpoint_is_quiet(endpoint))
+        return;
     set_timer(endpoint, UINT64_MAX); /* one that has expired would end every wait at once */
     if (arm_transports(endpoint) < 0)
         return;

@@ -67,12 +67,13 @@ struct session {
     struct embar_batch *batches; /* owned; one per slot */
     struct embar_batch *unconsumed, **unconsumed_end;
     uint32_t waiting, held;
+    uint32_t released;     /* behind one that is held: not given back yet */
     uint64_t placed_next;  /* sequence of the next batch in order */
     uint64_t next_message; /* number of its first message */
     uint64_t bytes;        /* of messages placed since START */
     uint64_t gaps;         /* messages missing */
     uint64_t reported_placed, reported_consumed;
-    uint64_t report_due_ns; /* when `placed` is reported at the latest; 0: nothing to report */
+    uint64_t report_due_ns;          /* when what is new is reported at the latest; 0: nothing is */
     uint16_t credits[CONTROL_SLOTS]; /* slots to give back */
     uint32_t credit_count;
     struct control_totals finish;

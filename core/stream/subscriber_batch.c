@@ -12,7 +12,7 @@
 #include "stream/subscriber.h"
 #include "stream/targets.h"
 
-/* How long `placed` may go unreported when no credit carries it along. */
+/* How long anything may go unreported, credits included, while there is no quiet moment. */
 #define REPORT_NS NS_PER_MS
 /* Damaged batches that may come without any progress before their publisher is given up. */
 #define DAMAGED_MOST 3
@@ -173,6 +173,7 @@ int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, stru
         find_waiting(session, header.sequence)) {
         subscriber->stats.duplicates++;
         credit(batch);
+        session_report_soon(session, subscriber->endpoint.now_ns);
         return 0;
     }
     batch->state = SLOT_WAITING;
@@ -245,12 +246,17 @@ void subscriber_report_due(struct embar_subscriber *subscriber, bool idle)
     }
 }
 
-/* Credits go back a few at a time, so that the publisher is woken seldom but never runs dry. A lone
- * one waits until nothing comes any more: a message of its own would stand in the way of what the
- * other direction carries. */
+/* Credits go back a few at a time, so that the publisher is woken seldom but never runs dry: half
+ * of what it can have under way beside the batches that the application keeps. A lone one waits
+ * until nothing comes any more: a message of its own would stand in the way of what the other
+ * direction carries. */
 static bool credits_are_worth_a_message(const struct session *session)
 {
-    return session->credit_count * 2 >= session->in_flight;
+    uint32_t window = session->in_flight < session->slots ? session->in_flight : session->slots;
+    uint32_t kept = session->held + session->released;
+
+    window -= kept < window ? kept : window;
+    return session->credit_count > 0 && session->credit_count * 2 >= window;
 }
 
 void embar_release(struct embar_batch *batch)
@@ -264,6 +270,7 @@ void embar_release(struct embar_batch *batch)
     subscriber->stats.level_bytes[EMBAR_CONSUMED] += message_bytes(&batch->header);
     subscriber->stats.level_ns[EMBAR_CONSUMED] = now;
     session->held--;
+    session->released++;
     batch->state = SLOT_RELEASED;
     /* Slots go back in order of sequence, so that "consumed through N" covers what was given back.
      */
@@ -273,6 +280,7 @@ void embar_release(struct embar_batch *batch)
         session->unconsumed = first->next_unconsumed;
         if (!session->unconsumed)
             session->unconsumed_end = &session->unconsumed;
+        session->released--;
         credit(first);
         awaited = awaited || first->header.awaited == EMBAR_CONSUMED;
     }

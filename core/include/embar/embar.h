@@ -79,7 +79,9 @@ size_t embar_publisher_max_message(const struct embar_publisher *publisher);
 
 /*
  * Sends the open batch and waits until all that was published has reached `level` at every
- * subscriber. 0; -ETIMEDOUT (nothing is lost, call again); the publisher's failure.
+ * subscriber. Subscribers report a batch that this call closes at once; one that was closed before,
+ * by batch.linger, within a moment of quiet or 1 ms. 0; -ETIMEDOUT (nothing is lost, call again);
+ * the publisher's failure.
  */
 int embar_flush(struct embar_publisher *publisher, enum embar_level level, int timeout_ms);
 
