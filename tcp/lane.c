@@ -22,7 +22,7 @@
 #define HOT_ROUNDS 64u
 /* Bytes of a payload that make the socket readable. */
 #define LOW_WATER_MIN (64u << 10)
-#define LOW_WATER_MAX (512u << 10)
+#define LOW_WATER_MAX (128u << 10)
 
 int tcp_lane_init(struct tcp_lane *lane, struct tcp_link *link, uint32_t index)
 {
