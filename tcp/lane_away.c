@@ -21,6 +21,8 @@
 #define JOB_ARRIVALS 64
 #define JOB_BYTES    (4u << 20)
 
+_Static_assert(TCP_MAX_REASON_BYTES <= TCP_MAX_SEND_BYTES, "a job has room for any frame");
+
 struct arrival {
     uint32_t immediate, len_bytes;
     bool spliced;

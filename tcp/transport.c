@@ -2,8 +2,7 @@
  * The TCP transport: one epoll descriptor with everything that is watched, one timer descriptor in
  * it for deadlines, and the rounds of progress. A round settles the lanes that are back from their
  * threads and serves those that are known to have work; epoll is asked when that moved nothing, and
- * otherwise now and then. Runs on the transport's
- * thread.
+ * otherwise now and then. Runs on the transport's thread.
  */
 #include <errno.h>
 #include <string.h>

@@ -43,7 +43,7 @@ int publisher_progress(struct embar_publisher *p)
         return events;
     }
     if (publisher_linger_due(p))
-        publisher_close_batch(p);
+        publisher_close_batch(p, EMBAR_SENT);
     publisher_check_peers(p);
     publisher_pump(p);
     if (p->refused)
@@ -113,11 +113,8 @@ int embar_flush(struct embar_publisher *p, enum embar_level level, int timeout_m
     if ((unsigned)level >= LEVELS)
         return -EINVAL;
     room_back(p);
-    if (p->messages > 0) {
-        p->awaited = level;
-        publisher_close_batch(p);
-        p->awaited = EMBAR_SENT;
-    }
+    if (p->messages > 0)
+        publisher_close_batch(p, level);
     return wait_for(p, has_reached, (int)level, timeout_ms);
 }
 
@@ -138,7 +135,7 @@ int embar_publisher_finish(struct embar_publisher *p, int timeout_ms)
     if (p->failure.error)
         return -p->failure.error;
     if (p->messages > 0)
-        publisher_close_batch(p);
+        publisher_close_batch(p, EMBAR_SENT);
     p->finishing = true;
     room_back(p);
     p->room = 0;

@@ -117,7 +117,6 @@ struct embar_publisher {
     size_t reserved; /* of embar_reserve */
     enum room_state reserving;
     uint64_t opened_ns;
-    enum embar_level awaited; /* of the batch that is closed next: asks for its report */
 
     struct {
         struct peer *peer; /* in whose buffer the open batch lies; NULL: in `slot` */
@@ -154,7 +153,8 @@ struct embar_publisher {
 /* publisher_batch.c */
 int publisher_room(struct embar_publisher *publisher,
                    size_t len_bytes); /* opens a batch that fits */
-void publisher_close_batch(struct embar_publisher *publisher);
+/* Subscribers are to report at once when it is placed or consumed; EMBAR_SENT: at their leisure. */
+void publisher_close_batch(struct embar_publisher *publisher, enum embar_level awaited);
 uint64_t publisher_open_bytes(const struct embar_publisher *publisher); /* of messages */
 bool publisher_linger_due(const struct embar_publisher *publisher);
 uint64_t publisher_batch_deadline(const struct embar_publisher *publisher); /* linger, refusal */

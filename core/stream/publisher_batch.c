@@ -95,7 +95,7 @@ uint64_t publisher_open_bytes(const struct embar_publisher *p)
            (uint64_t)p->messages * MESSAGE_HEADER_BYTES;
 }
 
-void publisher_close_batch(struct embar_publisher *p)
+void publisher_close_batch(struct embar_publisher *p, enum embar_level awaited)
 {
     struct record *record = &p->ring[p->next_seq & p->ring_mask];
     struct source *source = &p->sources[p->slot];
@@ -107,7 +107,7 @@ void publisher_close_batch(struct embar_publisher *p)
         .messages = p->messages,
         .payload_bytes = (uint32_t)(p->cursor - p->slot_addr - BATCH_HEADER_BYTES),
         .checked = p->options.checksum == CHECKSUM_CRC32C,
-        .awaited = p->awaited,
+        .awaited = awaited,
     };
 
     if (p->reserving)
@@ -184,7 +184,7 @@ int publisher_room(struct embar_publisher *p, size_t len_bytes)
     if (p->finishing)
         return -EINVAL;
     if (p->slot_addr) {
-        publisher_close_batch(p);
+        publisher_close_batch(p, EMBAR_SENT);
         publisher_progress(p);
     }
     return open_batch(p);
@@ -200,7 +200,7 @@ static void check_linger(struct embar_publisher *p)
             p->first_ns = p->opened_ns;
     }
     if (publisher_linger_due(p)) {
-        publisher_close_batch(p);
+        publisher_close_batch(p, EMBAR_SENT);
         publisher_progress(p);
         return;
     }
