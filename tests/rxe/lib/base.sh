@@ -40,6 +40,19 @@ parse_duration() { # 3, 3s, 500ms, 2m: sets duration, milliseconds; 1 if it is n
 
 quote() { printf "'%s'" "${1//\'/\'\\\'\'}"; } # for any POSIX shell
 
+# Waits for what others write to a pipe, whole lines at a time. Not by `read -t`: bash reads a pipe byte
+# by byte, and when the time is up in the midst of a line, what it had read is lost, now and then even
+# to the caller that looks at the variable. A lost "up" or "seen" is a lab that waits for ever.
+readable_within() { # MS FD: 1 if nothing came
+    local slice
+    for ((slice = $1; ; slice -= 10)); do
+        ! read -r -t 0 <&"$2" || return 0
+        [[ $slice -gt 0 ]] || return 1
+        read -r -t 0.01 <&"$never"
+    done
+}
+exec {never}<> <(:) # a pipe that nobody writes to
+
 pid_alive() { [[ -n $1 ]] && kill -0 "$1" 2>/dev/null; }
 
 # One directory per run: a lab that was killed outright leaves its directory, the next one clears it.

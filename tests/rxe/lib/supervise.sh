@@ -20,8 +20,8 @@ supervise() { # until every command has ended, or exits
         for i in "${!due_at[@]}"; do
             ((due_at[i] - now >= wait_ms)) || wait_ms=$((due_at[i] > now ? due_at[i] - now : 1))
         done
-        printf -v wait_ms '0.%03d' "$wait_ms"
-        if read -r -t "$wait_ms" line <&"$events"; then
+        if readable_within "$wait_ms" "$events"; then
+            read -r line <&"$events"
             handle "$line"
         fi
         read_clock
