@@ -29,11 +29,18 @@ static bool is_nearly_all(uint64_t part, uint64_t whole)
     return part >= whole - whole / 16;
 }
 
+/* Who is to see the memory. */
+enum sharing {
+    SHARE_NONE,
+    SHARE_WRITABLE, /* another process maps it */
+    SHARE_READABLE, /* others read it, unless that costs the size of the pages */
+};
+
 /* One allocation on its way through the chain. */
 struct attempt {
     size_t size_bytes;
     int node;
-    bool shareable;
+    enum sharing sharing;
     struct memory memory;
     struct memory_facts facts;
     char cause[MEMORY_CAUSE_BYTES]; /* why the last step failed */
@@ -63,7 +70,7 @@ static int try_hugetlb(struct attempt *attempt)
     int rc = -ENOMEM;
 
     if (huge != 0)
-        rc = (attempt->shareable ? memory_share_hugetlb : memory_map_hugetlb)(
+        rc = (attempt->sharing != SHARE_NONE ? memory_share_hugetlb : memory_map_hugetlb)(
             &attempt->memory, attempt->size_bytes, huge, attempt->node);
 
     if (rc == 0)
@@ -137,7 +144,7 @@ static int try_shared_thp(struct attempt *attempt)
 
 static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
 {
-    int rc = attempt->shareable
+    int rc = attempt->sharing != SHARE_NONE
                  ? memory_share_small(&attempt->memory, attempt->size_bytes, 0, attempt->node)
                  : memory_map_ordinary(&attempt->memory, attempt->size_bytes, attempt->node);
 
@@ -152,6 +159,24 @@ static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
                      (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
 }
 
+/* Transparent huge pages that nobody else can see, or -EAGAIN: then sharing costs nothing. */
+static int try_unshared_thp(struct attempt *attempt)
+{
+    struct memory *memory = &attempt->memory;
+    char unused[sizeof(memory->reason)] = "";
+    int rc;
+
+    attempt->sharing = SHARE_NONE;
+    rc = try_thp(attempt, unused, sizeof(unused));
+    if (rc == 0 && unused[0] != '\0') {
+        memory_free(memory);
+        rc = -EAGAIN;
+    }
+    if (rc != 0)
+        attempt->sharing = SHARE_READABLE;
+    return rc;
+}
+
 /* Transparent huge pages if they can be had, else ordinary pages. */
 static int alloc_small(struct attempt *attempt, bool want_thp, char *reason, size_t reason_bytes,
                        struct embar_diag *diag)
@@ -162,8 +187,11 @@ static int alloc_small(struct attempt *attempt, bool want_thp, char *reason, siz
         return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of memory: %s",
                          (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
     if (want_thp) {
-        int rc =
-            attempt->shareable ? try_shared_thp(attempt) : try_thp(attempt, reason, reason_bytes);
+        int rc = attempt->sharing != SHARE_NONE ? try_shared_thp(attempt)
+                                                : try_thp(attempt, reason, reason_bytes);
+
+        if (rc < 0 && rc != -EPERM && attempt->sharing == SHARE_READABLE)
+            rc = try_unshared_thp(attempt);
         if (rc == 0)
             return 0;
         if (rc == -EPERM)
@@ -214,10 +242,30 @@ static int run_chain(struct attempt *attempt, enum embar_hugepages hugepages, ch
     return alloc_small(attempt, hugepages == EMBAR_HUGEPAGES_PREFER, reason, reason_bytes, diag);
 }
 
-static int alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node, bool shareable,
-                 struct memory *memory, struct embar_diag *diag)
+/* A kernel that cannot keep others from writing shares nothing that is to be read only. */
+static int close_seals(struct memory *memory, enum sharing sharing, struct embar_diag *diag)
 {
-    struct attempt attempt = {.size_bytes = size_bytes, .node = numa_node, .shareable = shareable};
+    int rc;
+
+    if (!memory->shareable)
+        return 0;
+    rc = memory_share_seal(memory->fd, sharing == SHARE_READABLE);
+    if (rc < 0 && sharing == SHARE_READABLE) {
+        close(memory->fd);
+        memory->shareable = false;
+        return 0;
+    }
+    if (rc < 0) {
+        memory_free(memory);
+        return diag_fail(diag, -rc, "a memfd cannot be sealed: %s", strerror(-rc));
+    }
+    return 0;
+}
+
+static int alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                 enum sharing sharing, struct memory *memory, struct embar_diag *diag)
+{
+    struct attempt attempt = {.size_bytes = size_bytes, .node = numa_node, .sharing = sharing};
     char reason[sizeof(memory->reason)] = "";
 
     if (size_bytes == 0 || size_bytes > SIZE_MAX / 4)
@@ -235,6 +283,8 @@ static int alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_nod
             "leave the node open",
             numa_node, attempt.facts.allowed_nodes);
     int rc = run_chain(&attempt, hugepages, reason, sizeof(reason), diag);
+    if (rc == 0)
+        rc = close_seals(&attempt.memory, sharing, diag);
     if (rc != 0)
         return rc;
     measure(&attempt.memory, attempt.facts.thp_bytes);
@@ -250,13 +300,19 @@ static int alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_nod
 int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                  struct memory *memory, struct embar_diag *diag)
 {
-    return alloc(size_bytes, hugepages, numa_node, false, memory, diag);
+    return alloc(size_bytes, hugepages, numa_node, SHARE_NONE, memory, diag);
 }
 
 int memory_alloc_shareable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                            struct memory *memory, struct embar_diag *diag)
 {
-    return alloc(size_bytes, hugepages, numa_node, true, memory, diag);
+    return alloc(size_bytes, hugepages, numa_node, SHARE_WRITABLE, memory, diag);
+}
+
+int memory_alloc_lendable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                          struct memory *memory, struct embar_diag *diag)
+{
+    return alloc(size_bytes, hugepages, numa_node, SHARE_READABLE, memory, diag);
 }
 
 void memory_free(struct memory *memory)

@@ -47,6 +47,14 @@ int memory_alloc(size_t size_bytes, enum embar_hugepages hugepages, int numa_nod
 int memory_alloc_shareable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                            struct memory *memory, struct embar_diag *diag);
 
+/*
+ * The same, for memory that other processes are to read: nobody else can map it for writing
+ * (F_SEAL_FUTURE_WRITE). Where the kernel gathers pages of its own processes only, or cannot seal
+ * so, the memory is not `shareable`: large pages come first.
+ */
+int memory_alloc_lendable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
+                          struct memory *memory, struct embar_diag *diag);
+
 /* Unmaps, and closes; harmless on a zeroed struct. */
 void memory_free(struct memory *memory);
 

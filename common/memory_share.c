@@ -13,6 +13,9 @@
 
 #include "common/memory_map.h"
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
 #endif
@@ -31,13 +34,25 @@ int memory_share_create(const char *name, size_t size_bytes, unsigned flags)
 
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)size_bytes) < 0 ||
-        fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_SEAL) < 0) {
+    if (ftruncate(fd, (off_t)size_bytes) < 0 || fcntl(fd, F_ADD_SEALS, SIZE_SEALS) < 0) {
         rc = -errno;
         close(fd);
         return rc;
     }
     return fd;
+}
+
+int memory_share_seal(int fd, bool read_only)
+{
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | (read_only ? F_SEAL_FUTURE_WRITE : 0)) < 0 ? -errno
+                                                                                           : 0;
+}
+
+bool memory_share_is_read_only(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & F_SEAL_FUTURE_WRITE) != 0;
 }
 
 int memory_share_check(int fd, size_t size_bytes)

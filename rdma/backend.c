@@ -334,4 +334,5 @@ const struct backend backend_rdma = {
     .link = &rdma_link_ops,
     .buffer = &rdma_buffer_ops,
     .data = &rdma_data_ops,
+    .loan = &backend_loans_none,
 };

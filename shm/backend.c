@@ -22,9 +22,11 @@ const struct backend backend_shm = {
     .transport_size = sizeof(struct shm_transport),
     .listener_size = sizeof(struct shm_listener),
     .link_size = sizeof(struct shm_link),
+    .loan_size = sizeof(struct shm_loan),
     .transport = &shm_transport_ops,
     .listener = &shm_listener_ops,
     .link = &shm_link_ops,
     .buffer = &shm_buffer_ops,
     .data = &shm_data_ops,
+    .loan = &shm_loan_ops,
 };

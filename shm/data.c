@@ -59,6 +59,8 @@ static void look_for_exposures(struct shm_link *link)
            (rc = shm_packet_receive(link->fd, &packet, &why)) == 1) {
         if (packet.type == SHM_PACKET_EXPOSE)
             shm_data_exposed(link, &packet);
+        else if (packet.type == SHM_PACKET_LEASE || packet.type == SHM_PACKET_LEND)
+            shm_loan_packet(link, &packet);
         else if (packet.type != SHM_PACKET_WAKE)
             shm_link_blame(link, -EPROTO, "a packet that has no meaning while the link is up");
         if (packet.fd >= 0)
@@ -68,21 +70,22 @@ static void look_for_exposures(struct shm_link *link)
         shm_link_blame(link, rc, "a packet that is none of Embar's");
 }
 
-static const struct shm_mapping *find_mapping(struct shm_link *link, uint64_t key)
+const struct shm_mapping *shm_data_find_mapping(struct shm_link *link,
+                                                const struct shm_mappings *mappings, uint64_t key)
 {
-    const struct shm_mapping *m = shm_mappings_find(&link->mappings, key);
+    const struct shm_mapping *m = shm_mappings_find(mappings, key);
 
     if (m != NULL)
         return m;
     look_for_exposures(link);
-    return shm_mappings_find(&link->mappings, key);
+    return shm_mappings_find(mappings, key);
 }
 
 /* Where the bytes go; NULL when the peer would refuse them anyway: only it may end the link for
  * that. */
 static uint8_t *target_of(struct shm_link *link, const struct embar_write *write)
 {
-    const struct shm_mapping *m = find_mapping(link, write->key.id);
+    const struct shm_mapping *m = shm_data_find_mapping(link, &link->mappings, write->key.id);
     uint64_t exposed = atomic_load_explicit(&link->peer->exposed_key, memory_order_acquire);
 
     if (m == NULL || exposed != write->key.id || write->key.base != 0 ||
@@ -90,6 +93,29 @@ static uint8_t *target_of(struct shm_link *link, const struct embar_write *write
         write->len_bytes > m->size_bytes - write->remote_offset)
         return NULL;
     return m->addr + write->remote_offset;
+}
+
+static void put_write(struct shm_link *link, const struct embar_write *write)
+{
+    uint64_t key = write->key.id, offset = write->key.base + write->remote_offset;
+    enum shm_cell_type type = SHM_CELL_WRITE;
+
+    if (write->loan != NULL) {
+        type = SHM_CELL_LENT;
+        key = ((const struct shm_loan *)loan_private(write->loan))->key;
+        offset = write->offset;
+        link->lends++;
+    } else if (write->buffer != NULL) {
+        const uint8_t *source = buffer_addr(write->buffer);
+        uint8_t *target = target_of(link, write);
+
+        if (target != NULL)
+            memcpy(target, source + write->offset, write->len_bytes);
+        link->copies++;
+    } else {
+        link->in_place++;
+    }
+    shm_ring_put_write(&link->tx, type, key, offset, (uint32_t)write->len_bytes, write->immediate);
 }
 
 static int data_write(struct embar_link *core, const struct embar_write *write)
@@ -101,18 +127,7 @@ static int data_write(struct embar_link *core, const struct embar_write *write)
         return -ENOTCONN;
     if (link->done_count == SHM_MAX_WRITES || need_room(link) < 0)
         return -EAGAIN;
-    if (write->buffer != NULL) {
-        const uint8_t *source = buffer_addr(write->buffer);
-        uint8_t *target = target_of(link, write);
-
-        if (target != NULL)
-            memcpy(target, source + write->offset, write->len_bytes);
-        link->copies++;
-    } else {
-        link->in_place++;
-    }
-    shm_ring_put_write(&link->tx, write->key.id, write->key.base + write->remote_offset,
-                       (uint32_t)write->len_bytes, write->immediate);
+    put_write(link, write);
     link->posts++;
     done = &link->dones[(link->done_first + link->done_count++) % SHM_MAX_WRITES];
     *done = (struct shm_done){write->token, write->len_bytes};
@@ -138,7 +153,7 @@ static int data_map(struct embar_link *core, const struct embar_key *key, void *
                     struct embar_diag *diag)
 {
     struct shm_link *link = link_private(core);
-    const struct shm_mapping *m = find_mapping(link, key->id);
+    const struct shm_mapping *m = shm_data_find_mapping(link, &link->mappings, key->id);
 
     if (m == NULL || key->id == 0 || key->base != 0 || key->size > m->size_bytes)
         return diag_fail(diag, EINVAL,
@@ -196,7 +211,7 @@ static bool take_cell(struct shm_link *link)
     }
     if (item.type == SHM_CELL_MESSAGE)
         core_message(link->link, item.bytes, item.len_bytes);
-    else if (!take_write(link, &item))
+    else if (!(item.type == SHM_CELL_LENT ? shm_loan_take : take_write)(link, &item))
         return false;
     shm_ring_take(&link->rx);
     link->takes++;
@@ -241,7 +256,8 @@ bool shm_data_has_work(struct shm_link *link)
 
 void shm_data_exposed(struct shm_link *link, const struct shm_packet *packet)
 {
-    int rc = shm_mappings_add(&link->mappings, packet->fd, packet->key, packet->size_bytes);
+    int rc = shm_mappings_add(&link->mappings, SHM_MAPPING_WRITE, packet->fd, -1, packet->key,
+                              packet->size_bytes);
 
     link->exposures++;
     if (rc == -EPROTO)
@@ -251,6 +267,19 @@ void shm_data_exposed(struct shm_link *link, const struct shm_packet *packet)
         shm_link_blame(link, rc, "more exposed buffers than a link may have");
     else if (rc < 0)
         shm_link_blame(link, rc, "this side could not map the exposed buffer");
+}
+
+int shm_data_hand_over(struct shm_link *link, const struct shm_packet *packet,
+                       struct embar_diag *diag)
+{
+    int rc = shm_packet_send(link->fd, packet);
+
+    if (rc < 0)
+        return diag_fail(diag, -rc, "the buffer could not be handed to %s: %s",
+                         embar_link_peer(link->link),
+                         rc == -EAGAIN ? "it does not read its socket; try again" : strerror(-rc));
+    atomic_fetch_add_explicit(&link->mine->exposures, 1, memory_order_release);
+    return 0;
 }
 
 static int buffer_expose(struct embar_buffer *buffer, struct embar_link *core,
@@ -271,15 +300,12 @@ static int buffer_expose(struct embar_buffer *buffer, struct embar_link *core,
     do
         packet.key = env_random(link->transport->env);
     while (packet.key == 0);
-    rc = shm_packet_send(link->fd, &packet);
+    rc = shm_data_hand_over(link, &packet, diag);
     if (rc < 0)
-        return diag_fail(diag, -rc, "the buffer could not be handed to %s: %s",
-                         embar_link_peer(core),
-                         rc == -EAGAIN ? "it does not read its socket; try again" : strerror(-rc));
+        return rc;
     link->key = packet.key;
     link->key_bytes = packet.size_bytes;
     atomic_store_explicit(&link->mine->exposed_key, packet.key, memory_order_release);
-    atomic_fetch_add_explicit(&link->mine->exposures, 1, memory_order_release);
     *key = (struct embar_key){.id = packet.key, .size = packet.size_bytes};
     return 0;
 }

@@ -50,6 +50,7 @@ void shm_link_set_deadline(struct shm_link *link, uint64_t when_ns)
 void shm_link_init(struct shm_link *link, struct embar_link *core, struct shm_transport *t)
 {
     link->watch = SHM_WATCH_LINK;
+    link->lease_fd = -1;
     link->link = core;
     link->transport = t;
     LIST_INSERT_HEAD(&t->links, link, in_links);
@@ -182,7 +183,7 @@ static void go_up(struct shm_link *link)
     core_link_up(link->link);
 }
 
-static void take_packet(struct shm_link *link, const struct shm_packet *packet)
+static void take_packet(struct shm_link *link, struct shm_packet *packet)
 {
     const char *peer = embar_link_peer(link->link);
 
@@ -192,6 +193,9 @@ static void take_packet(struct shm_link *link, const struct shm_packet *packet)
         shm_link_end(link, -ECONNREFUSED, "%s refused the link: %s", peer, packet->reason);
     else if (link->state == SHM_LINK_UP && packet->type == SHM_PACKET_EXPOSE)
         shm_data_exposed(link, packet);
+    else if (link->state == SHM_LINK_UP &&
+             (packet->type == SHM_PACKET_LEASE || packet->type == SHM_PACKET_LEND))
+        shm_loan_packet(link, packet);
     else if (link->state != SHM_LINK_UP || packet->type != SHM_PACKET_WAKE)
         shm_link_refuse(link, -EPROTO, "a packet of type %u while the link is %s",
                         (unsigned)packet->type, state_names[link->state]);
@@ -302,6 +306,7 @@ static void link_destroy(struct embar_link *core)
         shm_link_set_state(link, SHM_LINK_DOWN);
     }
     shm_mappings_close(&link->mappings);
+    shm_loan_close_lent(link);
     shm_region_close(link->region);
 }
 
@@ -312,7 +317,11 @@ static void link_stats(const struct embar_link *core, struct embar_link_stats *s
     stats->lanes = 1;
     stats->send_calls = link->posts + link->wakes;
     stats->receive_calls = link->takes;
-    stats->send_mode = link->in_place > link->copies ? "in-place" : "copy";
+    stats->send_mode = "copy";
+    if (link->lends > link->copies && link->lends >= link->in_place)
+        stats->send_mode = "lent";
+    else if (link->in_place > link->copies)
+        stats->send_mode = "in-place";
 }
 
 const struct backend_link_ops shm_link_ops = {

@@ -35,9 +35,10 @@ size_t shm_packet_pack(const struct shm_packet *packet, uint8_t *bytes)
 
 static int check_fields(const struct shm_packet *packet, size_t rest, struct embar_diag *diag)
 {
-    bool with_fd = packet->type == SHM_PACKET_REQUEST || packet->type == SHM_PACKET_EXPOSE;
+    bool with_fd = packet->type == SHM_PACKET_REQUEST || packet->type == SHM_PACKET_EXPOSE ||
+                   packet->type == SHM_PACKET_LEASE || packet->type == SHM_PACKET_LEND;
 
-    if (packet->type < SHM_PACKET_REQUEST || packet->type > SHM_PACKET_WAKE)
+    if (packet->type < SHM_PACKET_REQUEST || packet->type > SHM_PACKET_LEND)
         return diag_fail(diag, EPROTO, "a packet of unknown type %u", (unsigned)packet->type);
     if (with_fd != (packet->fd >= 0))
         return diag_fail(diag, EPROTO, "a packet of type %u %s a descriptor",

@@ -1,7 +1,7 @@
 /*
  * What goes over the Unix socket of a link: packets of 24 bytes, a reason behind a REJECT, a
- * descriptor beside a REQUEST and an EXPOSE. Data never goes this way. The layout is
- * docs/wire-shm.md's. Calls do not block; any thread.
+ * descriptor beside a REQUEST, an EXPOSE, a LEASE and a LEND. Data never goes this way. The layout
+ * is docs/wire-shm.md's. Calls do not block; any thread.
  */
 #ifndef SHM_PACKET_H
 #define SHM_PACKET_H
@@ -13,7 +13,7 @@
 
 #define SHM_PACKET_BYTES 24u
 #define SHM_REJECT_BYTES 480u
-#define SHM_VERSION      1u
+#define SHM_VERSION      2u
 
 enum shm_packet_type {
     SHM_PACKET_REQUEST = 1, /* the connecting side asks; with the region */
@@ -21,11 +21,13 @@ enum shm_packet_type {
     SHM_PACKET_REJECT, /* with a reason */
     SHM_PACKET_EXPOSE, /* key and size; with the buffer's memfd */
     SHM_PACKET_WAKE,   /* the ring has news for a sleeper */
+    SHM_PACKET_LEASE,  /* key; with the socket that the receiver keeps for as long as it maps ... */
+    SHM_PACKET_LEND,   /* ... what comes next: key and size; with the lent buffer's memfd */
 };
 
 struct shm_packet {
     enum shm_packet_type type;
-    uint64_t key, size_bytes;          /* EXPOSE */
+    uint64_t key, size_bytes;          /* EXPOSE, LEND; LEASE: key */
     int fd;                            /* owned by whoever received it; -1: none */
     char reason[SHM_REJECT_BYTES + 1]; /* REJECT; NUL-terminated */
 };

@@ -38,7 +38,9 @@ int shm_region_create(struct shm_region **region)
 
     if (fd < 0)
         return fd;
-    rc = map_region(fd, region);
+    rc = memory_share_seal(fd, false);
+    if (rc == 0)
+        rc = map_region(fd, region);
     if (rc < 0) {
         close(fd);
         return rc;

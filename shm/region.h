@@ -19,7 +19,11 @@
 #define SHM_INLINE       104u  /* bytes of a message in its cell */
 #define SHM_REASON_BYTES 480u
 
-enum shm_cell_type { SHM_CELL_WRITE = 1, SHM_CELL_MESSAGE = 2 };
+enum shm_cell_type {
+    SHM_CELL_WRITE = 1,
+    SHM_CELL_MESSAGE = 2,
+    SHM_CELL_LENT = 3, /* a write that lies in what its sender has lent */
+};
 
 /* One entry of a ring. */
 struct shm_cell {
@@ -30,9 +34,9 @@ struct shm_cell {
         struct {
             uint32_t immediate;
             uint32_t reserved;
-            uint64_t key;    /* id of the key */
-            uint64_t offset; /* of the first byte, into what the key is good for */
-        } write;
+            uint64_t key;          /* id of the key */
+            uint64_t offset;       /* of the first byte, into what the key is good for */
+        } write;                   /* WRITE, LENT */
         uint8_t bytes[SHM_INLINE]; /* a message; a longer one lies in `payload` */
     } body;
 };

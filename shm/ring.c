@@ -42,12 +42,12 @@ static void publish(struct shm_producer *tx, struct shm_cell *cell)
     atomic_store_explicit(&cell->commit, tx->position, memory_order_release);
 }
 
-void shm_ring_put_write(struct shm_producer *tx, uint64_t key, uint64_t offset, uint32_t len_bytes,
-                        uint32_t immediate)
+void shm_ring_put_write(struct shm_producer *tx, enum shm_cell_type type, uint64_t key,
+                        uint64_t offset, uint32_t len_bytes, uint32_t immediate)
 {
     struct shm_cell *cell = next_cell(tx);
 
-    cell->type = SHM_CELL_WRITE;
+    cell->type = type;
     cell->len_bytes = len_bytes;
     cell->body.write.immediate = immediate;
     cell->body.write.reserved = 0;
@@ -80,8 +80,8 @@ int shm_ring_peek(const struct shm_consumer *rx, struct shm_item *item)
     const volatile struct shm_cell *cell = &rx->peer->cells[rx->position & MASK];
     uint32_t type = cell->type, len_bytes = cell->len_bytes;
 
-    if (type == SHM_CELL_WRITE) {
-        *item = (struct shm_item){.type = SHM_CELL_WRITE,
+    if (type == SHM_CELL_WRITE || type == SHM_CELL_LENT) {
+        *item = (struct shm_item){.type = (enum shm_cell_type)type,
                                   .len_bytes = len_bytes,
                                   .immediate = cell->body.write.immediate,
                                   .key = cell->body.write.key,

@@ -42,8 +42,8 @@ void shm_ring_init(struct shm_producer *tx, struct shm_consumer *rx, struct shm_
 int shm_ring_room(struct shm_producer *tx);
 
 /* Each fills in the next cell and publishes it; there must be room. */
-void shm_ring_put_write(struct shm_producer *tx, uint64_t key, uint64_t offset, uint32_t len_bytes,
-                        uint32_t immediate);
+void shm_ring_put_write(struct shm_producer *tx, enum shm_cell_type type, uint64_t key,
+                        uint64_t offset, uint32_t len_bytes, uint32_t immediate);
 void shm_ring_put_message(struct shm_producer *tx, const void *data, uint32_t len_bytes);
 
 /* Whether the next cell is there. */

@@ -1,7 +1,8 @@
 /*
  * The objects of the shm backend and which file runs them: transport.c the rounds of progress and
  * the timers, listener.c listeners and connections that have not asked for a link yet, connect.c
- * attempts to connect, link.c the states of a link and its end, data.c what it carries. All run on
+ * attempts to connect, link.c the states of a link and its end, data.c what it carries, loan.c what
+ * one side lets the other read. All run on
  * the transport's thread.
  */
 #ifndef SHM_SHM_H
@@ -98,12 +99,23 @@ struct shm_link {
     const char *offence; /* what the peer did wrong: progress ends the link; static */
     int offence_status;
     uint64_t exposures;           /* EXPOSE packets taken */
-    struct shm_mappings mappings; /* owned */
-    uint64_t key, key_bytes;      /* of this side's exposed buffer; 0: none */
+    struct shm_mappings mappings; /* owned; of what the peer exposes */
+    struct shm_mappings lent;     /* owned; of what it lends */
+    int lease_fd;                 /* owned; came before what it is for; -1: none */
+    uint64_t lease_key;
+    uint64_t key, key_bytes; /* of this side's exposed buffer; 0: none */
     struct shm_done dones[SHM_MAX_WRITES];
     uint32_t done_first, done_count;
     uint64_t posts, takes, wakes; /* for the stats */
-    uint64_t copies, in_place;
+    uint64_t copies, in_place, lends;
+};
+
+/* What this side lets the peer of a link read. The peer holds the other end of a pair of sockets
+ * for as long as it can. */
+struct shm_loan {
+    uint64_t key;
+    int lease_fd; /* owned */
+    bool taken;   /* the peer has said so */
 };
 
 /* ---- transport.c -------------------------------------------------------------------------- */
@@ -175,10 +187,34 @@ void shm_data_report_dones(struct shm_link *link, int status);
 /* An EXPOSE packet. A bad one is an offence. */
 void shm_data_exposed(struct shm_link *link, const struct shm_packet *packet);
 
+/* Sends a packet that look_for_exposures must not miss. 0, or a negative errno with the sentence.
+ */
+int shm_data_hand_over(struct shm_link *link, const struct shm_packet *packet,
+                       struct embar_diag *diag);
+
+/* The mapping of a key in one of the link's sets, looking at the socket for what it may have
+ * brought. NULL: no such key was given to this link. */
+const struct shm_mapping *shm_data_find_mapping(struct shm_link *link,
+                                                const struct shm_mappings *mappings, uint64_t key);
+
 /* Whether progress would find something. */
 bool shm_data_has_work(struct shm_link *link);
 
 /* Wakes the peer if it sleeps. */
 void shm_data_wake(struct shm_link *link);
+
+/* ---- loan.c ------------------------------------------------------------------------------- */
+
+extern const struct backend_loan_ops shm_loan_ops;
+
+/* A LEASE or LEND packet, whose descriptor may be taken over (then packet->fd is -1). A bad one is
+ * an offence. */
+void shm_loan_packet(struct shm_link *link, struct shm_packet *packet);
+
+/* A cell of type SHM_CELL_LENT. Whether the link is still up. */
+bool shm_loan_take(struct shm_link *link, const struct shm_item *item);
+
+/* Lets go of what the peer has lent; the link is closed. */
+void shm_loan_close_lent(struct shm_link *link);
 
 #endif

@@ -26,4 +26,5 @@ const struct backend backend_tcp = {
     .link = &tcp_link_ops,
     .buffer = &tcp_buffer_ops,
     .data = &tcp_data_ops,
+    .loan = &backend_loans_none,
 };

@@ -90,9 +90,20 @@ struct backend_data_ops {
     /* Arguments are checked: link up, 1 .. max_send_bytes. Copies. -EAGAIN: there is no room. */
     int (*send)(struct embar_link *link, const void *data, size_t len_bytes);
     /* Where the peer's buffer lies here. The link is up; caps has EMBAR_CAP_MAPPED. A backend with
-     * that capability also takes writes whose `buffer` is NULL: nothing is copied. */
+     * that capability also takes writes whose `buffer` is NULL, or that have a `loan` (of the
+     * buffer, to this link): nothing is copied. */
     int (*map)(struct embar_link *link, const struct embar_key *key, void **addr,
                struct embar_diag *diag);
+};
+
+struct backend_loan_ops {
+    /* Offers the peer to map `buffer`, which is a source and nothing else. The link is up, and has
+     * got no loan before. */
+    int (*lend)(struct embar_loan *loan, struct embar_link *link, struct embar_buffer *buffer,
+                struct embar_diag *diag);
+    /* The link may be gone. */
+    enum embar_loan_state (*state)(struct embar_loan *loan);
+    void (*close)(struct embar_loan *loan);
 };
 
 struct backend {
@@ -102,12 +113,13 @@ struct backend {
     size_t settings_size;
     struct embar_transport_caps caps;
     bool shareable_buffers; /* exposes only what has a buffer_fd: core allocates such memory */
-    size_t transport_size, listener_size, link_size, buffer_size;
+    size_t transport_size, listener_size, link_size, buffer_size, loan_size;
     const struct backend_transport_ops *transport;
     const struct backend_listener_ops *listener;
     const struct backend_link_ops *link;
     const struct backend_buffer_ops *buffer;
     const struct backend_data_ops *data;
+    const struct backend_loan_ops *loan;
 };
 
 /* ---- what core offers to a backend --------------------------------------------------------- */
@@ -116,6 +128,7 @@ void *transport_private(const struct embar_transport *transport);
 void *listener_private(const struct embar_listener *listener);
 void *link_private(const struct embar_link *link);
 void *buffer_private(const struct embar_buffer *buffer);
+void *loan_private(const struct embar_loan *loan);
 
 struct embar_transport *listener_transport(const struct embar_listener *listener);
 struct embar_transport *buffer_transport(const struct embar_buffer *buffer);
@@ -163,6 +176,10 @@ void core_write_done(struct embar_link *link, uint64_t token, size_t len_bytes, 
 /* A write of the peer is in place, all its bytes visible. */
 void core_arrival(struct embar_link *link, uint32_t immediate, size_t len_bytes);
 
+/* The same in memory that the peer has lent: mapped here until the link is destroyed. */
+void core_arrival_lent(struct embar_link *link, uint32_t immediate, const void *data,
+                       size_t len_bytes);
+
 /* ---- typed stubs for what a backend cannot do ------------------------------------------------ */
 
 int backend_expose_none(struct embar_buffer *buffer, struct embar_link *link, struct embar_key *key,
@@ -171,6 +188,7 @@ void backend_unexpose_none(struct embar_buffer *buffer, struct embar_link *link)
 int backend_register_none(struct embar_buffer *buffer, struct embar_diag *diag); /* 0 */
 void backend_unregister_none(struct embar_buffer *buffer);
 int backend_map_none(struct embar_link *link, const struct embar_key *key, void **addr,
-                     struct embar_diag *diag); /* -ENOTSUP */
+                     struct embar_diag *diag);           /* -ENOTSUP */
+extern const struct backend_loan_ops backend_loans_none; /* -ENOTSUP */
 
 #endif

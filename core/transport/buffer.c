@@ -51,14 +51,16 @@ static void shared_remove(struct embar_buffer *buffer)
     pthread_mutex_unlock(&shared_lock);
 }
 
-/* The descriptor of memory that is just that of an allocated buffer; -1. */
-static int shared_fd(const struct memory *memory)
+/* The descriptor of memory that is just that of an allocated buffer; -1. What was allocated as a
+ * source alone cannot be written by a peer. */
+static int shared_fd(const struct memory *memory, uint32_t access)
 {
     int fd = -1;
 
     pthread_mutex_lock(&shared_lock);
     for (const struct embar_buffer *b = shared; b != NULL && fd < 0; b = b->next_shared) {
-        if (b->memory.addr == memory->addr && b->memory.size_bytes == memory->size_bytes)
+        if (b->memory.addr == memory->addr && b->memory.size_bytes == memory->size_bytes &&
+            (access & ~b->access & EMBAR_ACCESS_REMOTE) == 0)
             fd = b->memory.fd;
     }
     pthread_mutex_unlock(&shared_lock);
@@ -79,7 +81,7 @@ static int create(struct embar_transport *transport, const struct memory *memory
     b->id = object_next_id(&buffer_ids);
     b->access = access != 0 ? access : ACCESS_BOTH;
     b->memory = *memory;
-    b->fd = memory->shareable ? memory->fd : shared_fd(memory);
+    b->fd = memory->shareable ? memory->fd : shared_fd(memory, b->access);
     rc = backend->buffer->reg(b, diag);
     if (rc < 0) {
         free(b);
@@ -95,11 +97,17 @@ static int create(struct embar_transport *transport, const struct memory *memory
     return 0;
 }
 
-/* A source is read by this process alone. A buffer of any transport may be adopted by one that
- * shares, when a stream moves over to it. */
-static bool is_shared(uint32_t access)
+/* A buffer of any transport may be adopted by one that shares, when a stream moves over to it. */
+static int alloc_memory(size_t size_bytes, const struct embar_buffer_options *options,
+                        struct memory *memory, struct embar_diag *diag)
 {
-    return transport_any_shares() && (access == 0 || (access & EMBAR_ACCESS_REMOTE) != 0);
+    int (*alloc)(size_t, enum embar_hugepages, int, struct memory *, struct embar_diag *) =
+        memory_alloc;
+
+    if (transport_any_shares())
+        alloc =
+            options->access == EMBAR_ACCESS_LOCAL ? memory_alloc_lendable : memory_alloc_shareable;
+    return alloc(size_bytes, options->hugepages, options->numa_node, memory, diag);
 }
 
 int embar_buffer_alloc(struct embar_transport *transport, size_t size_bytes,
@@ -117,8 +125,7 @@ int embar_buffer_alloc(struct embar_transport *transport, size_t size_bytes,
     rc = check_access(options->access, diag);
     if (rc < 0)
         return rc;
-    rc = (is_shared(options->access) ? memory_alloc_shareable : memory_alloc)(
-        size_bytes, options->hugepages, options->numa_node, &memory, diag);
+    rc = alloc_memory(size_bytes, options, &memory, diag);
     if (rc < 0)
         return rc;
     rc = create(transport, &memory, options->access, buffer, diag);

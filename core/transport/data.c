@@ -21,9 +21,15 @@ static int check_write(const struct embar_link *link, const struct embar_write *
 
     if (link->state != LINK_UP)
         return -ENOTCONN;
-    if (write->len_bytes == 0 || write->len_bytes > link->transport->caps.max_write_bytes ||
-        !within(write->remote_offset, write->len_bytes, write->key.size))
+    if (write->len_bytes == 0 || write->len_bytes > link->transport->caps.max_write_bytes)
         return -EINVAL;
+    if (write->loan != NULL) {
+        if (buffer == NULL || write->loan->buffer_id != buffer->id ||
+            write->loan->link_id != link->id || !write->loan->taken)
+            return -EINVAL;
+    } else if (!within(write->remote_offset, write->len_bytes, write->key.size)) {
+        return -EINVAL;
+    }
     if (buffer == NULL) /* built in place */
         return (link->transport->caps.flags & EMBAR_CAP_MAPPED) != 0 ? 0 : -EINVAL;
     if (buffer->transport != link->transport || (buffer->access & EMBAR_ACCESS_LOCAL) == 0 ||

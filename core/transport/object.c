@@ -68,6 +68,11 @@ void *buffer_private(const struct embar_buffer *buffer)
     return PRIVATE(buffer);
 }
 
+void *loan_private(const struct embar_loan *loan)
+{
+    return PRIVATE(loan);
+}
+
 struct embar_transport *listener_transport(const struct embar_listener *listener)
 {
     return listener->transport;

@@ -32,7 +32,7 @@ struct embar_transport {
     void *settings; /* owned; the backend borrows it */
     struct event_queue events;
     struct list links;
-    unsigned listener_count, link_count, buffer_count;
+    unsigned listener_count, link_count, buffer_count, loan_count;
     unsigned unseen_down; /* unseen links that are down and wait to be freed */
     int failure;          /* negative errno once the whole transport is lost */
 };
@@ -53,12 +53,19 @@ struct embar_link {
     uint64_t id;
     enum link_state state;
     bool request_seen; /* the application has polled LINK_REQUEST, or called connect itself */
+    bool lent_to;      /* it got a loan */
     bool aborting;     /* embar_link_abort: writes still in flight are core's to end */
     bool unseen;       /* it never will: core frees the link once it is down */
     void *user;
     struct embar_link_stats stats; /* what core counts */
     char peer[LINK_PEER_BYTES];
     char reason[LINK_REASON_BYTES];
+};
+
+struct embar_loan {
+    struct embar_transport *transport; /* borrowed */
+    uint64_t buffer_id, link_id;
+    bool taken; /* it was seen to be */
 };
 
 struct embar_buffer {

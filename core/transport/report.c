@@ -188,8 +188,17 @@ void core_message(struct embar_link *link, const void *data, size_t len_bytes)
 
 void core_arrival(struct embar_link *link, uint32_t immediate, size_t len_bytes)
 {
-    struct embar_event event = {
-        .type = EMBAR_EVENT_ARRIVAL, .link = link, .len_bytes = len_bytes, .immediate = immediate};
+    core_arrival_lent(link, immediate, NULL, len_bytes);
+}
+
+void core_arrival_lent(struct embar_link *link, uint32_t immediate, const void *data,
+                       size_t len_bytes)
+{
+    struct embar_event event = {.type = EMBAR_EVENT_ARRIVAL,
+                                .link = link,
+                                .data = data,
+                                .len_bytes = len_bytes,
+                                .immediate = immediate};
 
     if (!carries_data(link, "an arrival"))
         return;

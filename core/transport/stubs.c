@@ -45,3 +45,26 @@ int backend_map_none(struct embar_link *link, const struct embar_key *key, void 
                      "side",
                      link->transport->caps.name);
 }
+
+static int lend_none(struct embar_loan *loan, struct embar_link *link, struct embar_buffer *buffer,
+                     struct embar_diag *diag)
+{
+    (void)loan;
+    (void)link;
+    (void)buffer;
+    return diag_fail(diag, ENOTSUP,
+                     "this transport shares no memory with its peers: it has no EMBAR_CAP_MAPPED");
+}
+
+static enum embar_loan_state state_none(struct embar_loan *loan)
+{
+    (void)loan;
+    return EMBAR_LOAN_OVER;
+}
+
+static void close_none(struct embar_loan *loan)
+{
+    (void)loan;
+}
+
+const struct backend_loan_ops backend_loans_none = {lend_none, state_none, close_none};

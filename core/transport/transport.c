@@ -165,7 +165,8 @@ int embar_transport_close(struct embar_transport *transport)
 {
     if (transport->link_count > 0)
         end_unseen(transport);
-    if (transport->listener_count > 0 || transport->link_count > 0 || transport->buffer_count > 0)
+    if (transport->listener_count > 0 || transport->link_count > 0 || transport->buffer_count > 0 ||
+        transport->loan_count > 0)
         return -EBUSY;
     transport->backend->transport->close(transport);
     atomic_fetch_sub(&sharing, transport->backend->shareable_buffers);

@@ -63,6 +63,7 @@ int main(int argc, char **argv)
     failed += RUN(message);
     failed += RUN(write);
     failed += RUN(mapping);
+    failed += RUN(loan);
     failed += RUN(refusal);
     failed += RUN(sleep);
     failed += RUN(cycle);

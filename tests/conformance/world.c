@@ -118,7 +118,8 @@ static void record(struct side *side, const struct embar_event *event)
     case EMBAR_EVENT_ARRIVAL:
         assert_true(end->up);
         end->arrivals = grown(end->arrivals, end->arrival_count, sizeof(*end->arrivals));
-        end->arrivals[end->arrival_count++] = (struct arrival){event->immediate, event->len_bytes};
+        end->arrivals[end->arrival_count++] =
+            (struct arrival){event->immediate, event->len_bytes, event->data};
         return;
     case EMBAR_EVENT_LINK_REQUEST:
         break;

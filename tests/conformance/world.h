@@ -38,6 +38,8 @@ struct message {
 struct arrival {
     uint32_t immediate;
     size_t len_bytes;
+    const unsigned char
+        *lent; /* where it lies in lent memory; NULL: in a buffer of the receiver's */
 };
 
 struct done {

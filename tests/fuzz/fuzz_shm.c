@@ -4,6 +4,7 @@
  * process must survive, no event may speak of what cannot be, and the link must end when the socket
  * does.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "shm/ring.h"
 
 #define BUFFER_BYTES 8192u
+#define LENT_KEY     7u
 #define POLLS        70 /* one of them asks the socket */
 
 static struct embar_transport *transport;
@@ -26,7 +28,8 @@ static struct embar_listener *listener;
 static struct embar_buffer *buffer;
 static struct shm_region *region; /* used by one link after the other */
 static struct shm_place place;
-static int region_fd, memory_fd;
+static int region_fd, memory_fd, lent_fd;
+static int lease[2];
 
 static struct embar_link *link_now;
 static bool up, down;
@@ -51,6 +54,15 @@ static uint32_t take(size_t bytes)
     return value;
 }
 
+static void look_at(const struct embar_event *arrival)
+{
+    const volatile uint8_t *bytes = arrival->data;
+
+    check(arrival->len_bytes > 0 && arrival->len_bytes <= BUFFER_BYTES);
+    for (size_t i = 0; bytes != NULL && i < arrival->len_bytes; i++)
+        (void)bytes[i];
+}
+
 static void poll_events(void)
 {
     struct embar_event events[8];
@@ -66,7 +78,7 @@ static void poll_events(void)
         else if (events[i].type == EMBAR_EVENT_MESSAGE)
             check(events[i].len_bytes > 0 && events[i].len_bytes <= SHM_PAYLOAD);
         else if (events[i].type == EMBAR_EVENT_ARRIVAL)
-            check(events[i].len_bytes > 0 && events[i].len_bytes <= BUFFER_BYTES);
+            look_at(&events[i]);
         else if (events[i].type == EMBAR_EVENT_LINK_DOWN)
             down = strlen(events[i].reason) > 0;
     }
@@ -83,11 +95,17 @@ static void prepare(void)
     region_fd = shm_region_create(&region);
     memory_fd = memory_share_create("fuzz", BUFFER_BYTES, 0);
     check(region_fd >= 0 && memory_fd >= 0);
+    check(posix_fallocate(memory_fd, 0, BUFFER_BYTES) == 0);
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, lease) == 0);
+    lent_fd = memory_share_create("fuzz", BUFFER_BYTES, 0);
+    check(lent_fd >= 0 && posix_fallocate(lent_fd, 0, BUFFER_BYTES) == 0);
+    check(memory_share_seal(lent_fd, true) == 0);
 }
 
 static void send_packet(int fd, enum shm_packet_type type, int passed, uint64_t size)
 {
-    const struct shm_packet packet = {.type = type, .fd = passed, .key = 7, .size_bytes = size};
+    const struct shm_packet packet = {
+        .type = type, .fd = passed, .key = LENT_KEY, .size_bytes = size};
 
     (void)shm_packet_send(fd, &packet);
 }
@@ -108,9 +126,11 @@ static void put_cell(struct shm_producer *tx, uint64_t key)
 {
     struct shm_cell *cell = &region->halves[0].cells[tx->position % SHM_CELLS];
 
-    cell->type = take(1) % 4;
+    cell->type = take(1) % 5;
     cell->len_bytes = take(2);
-    cell->body.write.key = take(1) % 8 == 0 ? take(4) : key;
+    cell->body.write.key = cell->type == SHM_CELL_LENT ? LENT_KEY : key;
+    if (take(1) % 8 == 0)
+        cell->body.write.key = take(4);
     cell->body.write.offset = take(1) % 2 == 0 ? take(2) : UINT64_MAX - take(2);
     atomic_store(&cell->commit, ++tx->position);
 }
@@ -137,14 +157,25 @@ static void steer(void)
     memcpy(half + fields[take(1) % (sizeof(fields) / sizeof(fields[0]))], &value, sizeof(value));
 }
 
+/* With its lease or without, well or badly. */
+static void lend(int fd)
+{
+    uint32_t how = take(1);
+
+    if (how % 8 != 0)
+        send_packet(fd, SHM_PACKET_LEASE, how % 8 != 3 ? lease[1] : region_fd, 0);
+    send_packet(fd, SHM_PACKET_LEND, how % 8 != 1 ? lent_fd : memory_fd,
+                how % 8 != 2 ? BUFFER_BYTES : take(2));
+}
+
 static void act(int fd, struct shm_producer *tx, uint64_t key)
 {
-    switch (take(1) % 8) {
+    switch (take(1) % 9) {
     case 0:
         send_bytes(fd);
         break;
     case 1:
-        send_packet(fd, (enum shm_packet_type)(take(1) % 8), -1, 0);
+        send_packet(fd, (enum shm_packet_type)(take(1) % 10), -1, 0);
         break;
     case 2:
         send_packet(fd, SHM_PACKET_EXPOSE, take(1) % 2 == 0 ? memory_fd : region_fd, take(2));
@@ -159,6 +190,9 @@ static void act(int fd, struct shm_producer *tx, uint64_t key)
         steer();
         break;
     case 6:
+        lend(fd);
+        break;
+    case 7:
         if (up && !down)
             (void)embar_send(link_now, "answer", 1 + take(1) % 6);
         break;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/address.h"
@@ -369,7 +370,9 @@ static void mem_stats(const struct embar_link *link, struct embar_link_stats *st
     stats->send_calls = end->sends;
     stats->receive_calls = end->receives;
     stats->lanes = 1;
-    stats->send_mode = end->in_place > end->writes / 2 ? "in-place" : "copy";
+    stats->send_mode = end->lends > end->writes / 2      ? "lent"
+                       : end->in_place > end->writes / 2 ? "in-place"
+                                                         : "copy";
     mem_unlock();
 }
 
@@ -428,6 +431,7 @@ static int mem_write(struct embar_link *link, const struct embar_write *write)
         end->sends++;
         end->writes++;
         end->in_place += write->buffer == NULL;
+        end->lends += write->loan != NULL;
     }
     mem_unlock();
     return rc;
@@ -462,6 +466,53 @@ static int mem_send(struct embar_link *link, const void *data, size_t len_bytes)
     return rc;
 }
 
+/* ---- loans -------------------------------------------------------------------------------- */
+
+static int mem_lend(struct embar_loan *core, struct embar_link *link, struct embar_buffer *buffer,
+                    struct embar_diag *diag)
+{
+    struct mem_loan *loan = loan_private(core);
+    struct mem_end *end = end_of(link), *peer = end->peer;
+    void *addr;
+
+    if (buffer_fd(buffer) < 0 || mem_loans == MEM_LOANS_REFUSED)
+        return diag_fail(diag, ENOTSUP, "this memory cannot be lent");
+    addr = mmap(NULL, buffer_size(buffer), PROT_READ, MAP_SHARED, buffer_fd(buffer), 0);
+    if (addr == MAP_FAILED)
+        return diag_fail(diag, errno, "a lent buffer cannot be mapped: %s", strerror(errno));
+    mem_lock();
+    if (peer->transport == NULL || peer->link == NULL || mem_loans == MEM_LOANS_DECLINED) {
+        munmap(addr, buffer_size(buffer));
+    } else {
+        peer->lent = (struct mem_map){1, addr, buffer_size(buffer)};
+    }
+    loan->conn = end->conn;
+    loan->conn->refs++;
+    loan->peer = peer;
+    mem_unlock();
+    return 0;
+}
+
+static enum embar_loan_state mem_loan_state(struct embar_loan *core)
+{
+    const struct mem_loan *loan = loan_private(core);
+    bool over;
+
+    mem_lock();
+    over = loan->peer->lent.addr == NULL;
+    mem_unlock();
+    return over ? EMBAR_LOAN_OVER : EMBAR_LOAN_TAKEN;
+}
+
+static void mem_loan_close(struct embar_loan *core)
+{
+    const struct mem_loan *loan = loan_private(core);
+
+    mem_lock();
+    mem_conn_put(loan->conn);
+    mem_unlock();
+}
+
 /* ---- the table ---------------------------------------------------------------------------- */
 
 static const struct backend_transport_ops transport_ops = {mem_open, mem_close, mem_progress,
@@ -472,8 +523,9 @@ static const struct backend_link_ops link_ops = {
 static const struct backend_buffer_ops buffer_ops = {mem_reg, mem_unreg, mem_expose, mem_unexpose};
 static const struct backend_data_ops data_ops = {mem_write, mem_send, backend_map_none};
 static const struct backend_data_ops memmap_data_ops = {mem_write, mem_send, mem_map};
+static const struct backend_loan_ops memmap_loan_ops = {mem_lend, mem_loan_state, mem_loan_close};
 
-#define BACKEND(backend_name, more_flags, shareable, table, ops)                                   \
+#define BACKEND(backend_name, more_flags, shareable, table, ops, loans)                            \
     {                                                                                              \
         .name = backend_name, .summary = "within one process, for tests", .options = &(table),     \
         .settings_size = sizeof(struct mem_settings), .shareable_buffers = shareable,              \
@@ -484,13 +536,15 @@ static const struct backend_data_ops memmap_data_ops = {mem_write, mem_send, mem
                  .max_send_bytes = MEM_MAX_SEND_BYTES},                                            \
         .transport_size = sizeof(struct mem_transport),                                            \
         .listener_size = sizeof(struct mem_listener), .link_size = sizeof(struct mem_end *),       \
-        .buffer_size = sizeof(struct mem_buffer), .transport = &transport_ops,                     \
-        .listener = &listener_ops, .link = &link_ops, .buffer = &buffer_ops, .data = &(ops),       \
+        .buffer_size = sizeof(struct mem_buffer), .loan_size = sizeof(struct mem_loan),            \
+        .transport = &transport_ops, .listener = &listener_ops, .link = &link_ops,                 \
+        .buffer = &buffer_ops, .data = &(ops), .loan = &(loans),                                   \
     }
 
-const struct backend backend_mem = BACKEND("mem", 0, false, option_table, data_ops);
-const struct backend backend_memmap =
-    BACKEND("memmap", EMBAR_CAP_MAPPED, true, memmap_option_table, memmap_data_ops);
+const struct backend backend_mem =
+    BACKEND("mem", 0, false, option_table, data_ops, backend_loans_none);
+const struct backend backend_memmap = BACKEND("memmap", EMBAR_CAP_MAPPED, true, memmap_option_table,
+                                              memmap_data_ops, memmap_loan_ops);
 
 void backend_mem_add(void)
 {

@@ -9,9 +9,9 @@
  * its receiver).
  *
  * "memmap" is the same with EMBAR_CAP_MAPPED: exposed buffers are memfds that the writer maps for
- * as long as its link, so that whoever uses an address later than that is found out by the memory
- * protection. Its settings are memmap.*; the two are transports of their own, and a listener of one
- * is not reached by the other.
+ * as long as its link, and so are lent ones by their reader, so that whoever uses an address later
+ * than that is found out by the memory protection. Its settings are memmap.*; the two are
+ * transports of their own, and a listener of one is not reached by the other.
  */
 #ifndef TESTS_BACKEND_MEM_H
 #define TESTS_BACKEND_MEM_H
@@ -42,6 +42,14 @@ void backend_mem_corrupt_next(struct embar_link *link, size_t offset);
 
 /* While set, every attempt to connect over memmap is refused. */
 void backend_memmap_refuse(bool refuse);
+
+/* What becomes of loans over memmap from now on. */
+enum mem_loans {
+    MEM_LOANS_TAKEN,
+    MEM_LOANS_REFUSED,  /* embar_lend fails, as for memory that another process cannot map */
+    MEM_LOANS_DECLINED, /* the peer cannot map what it is lent */
+};
+void backend_mem_lend(enum mem_loans how);
 
 /* How often the transport has been polled. */
 unsigned long long backend_mem_steps(const struct embar_transport *transport);

@@ -99,6 +99,9 @@ void mem_end_detach(struct mem_end *end)
         end->map_count--;
         munmap(end->maps[end->map_count].addr, end->maps[end->map_count].size_bytes);
     }
+    if (end->lent.addr != NULL)
+        munmap(end->lent.addr, end->lent.size_bytes);
+    end->lent.addr = NULL;
     end->link = NULL;
     end->transport = NULL;
     mem_conn_put(end->conn);
@@ -312,6 +315,12 @@ static void take_write(struct mem_end *end, struct mem_item *item)
     unsigned char *to;
 
     item->kind = MEM_DONE;
+    if (write->loan != NULL) {
+        core_arrival_lent(end->link, write->immediate,
+                          (const unsigned char *)end->lent.addr + write->offset, write->len_bytes);
+        deliver(end->peer, item);
+        return;
+    }
     if (!write_allowed(end, write)) {
         item->status = -EACCES;
         deliver(end->peer, item);

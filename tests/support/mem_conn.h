@@ -12,6 +12,8 @@
 
 #include <embar/transport.h>
 
+#include "support/backend_mem.h"
+
 #define MEM_MAX_WRITES     64u
 #define MEM_MAX_SEND_BYTES 1024u
 #define MEM_MAX_MESSAGES   32u   /* not yet taken by the peer, before send says -EAGAIN */
@@ -78,6 +80,14 @@ struct mem_end {
     uint64_t sends, receives, writes, in_place;
     struct mem_map maps[MEM_MAX_MAPS];
     unsigned map_count;
+    struct mem_map lent; /* what the peer has lent, read only; addr NULL: nothing */
+    uint64_t lends;
+};
+
+/* What this side lets the peer read. */
+struct mem_loan {
+    struct mem_conn *conn; /* held */
+    struct mem_end *peer;
 };
 
 struct mem_conn {
@@ -98,7 +108,8 @@ struct mem_transport {
     bool mapped; /* "memmap": the peer's buffers are mapped here */
 };
 
-extern bool mem_memmap_refused; /* backend_memmap_refuse */
+extern enum mem_loans mem_loans; /* backend_mem_lend */
+extern bool mem_memmap_refused;  /* backend_memmap_refuse */
 
 void mem_lock(void);
 void mem_unlock(void);

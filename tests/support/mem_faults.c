@@ -3,6 +3,7 @@
 #include "support/mem_conn.h"
 
 bool mem_memmap_refused;
+enum mem_loans mem_loans;
 
 static struct mem_end *end_of(const struct embar_link *link)
 {
@@ -45,6 +46,13 @@ void backend_mem_corrupt_next(struct embar_link *link, size_t offset)
     mem_lock();
     end->corrupt_next = true;
     end->corrupt_offset = offset;
+    mem_unlock();
+}
+
+void backend_mem_lend(enum mem_loans how)
+{
+    mem_lock();
+    mem_loans = how;
     mem_unlock();
 }
 

@@ -216,6 +216,7 @@ const struct backend backend_puppet = {
     .link = &link_ops,
     .buffer = &buffer_ops,
     .data = &data_ops,
+    .loan = &backend_loans_none,
 };
 
 void puppet_reset(void)

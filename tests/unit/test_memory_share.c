@@ -93,6 +93,39 @@ static void test_shareable_memory_cannot_be_truncated(void **state)
     memory_free(&memory);
 }
 
+static void test_lendable_memory_is_readable_for_others_and_no_more(void **state)
+{
+    (void)state;
+    for (enum embar_hugepages how = EMBAR_HUGEPAGES_PREFER; how <= EMBAR_HUGEPAGES_NEVER; how++) {
+        struct memory memory = {0}, private = {0};
+        unsigned char *second;
+
+        if (how == EMBAR_HUGEPAGES_REQUIRE)
+            continue;
+        assert_int_equal(memory_alloc_lendable(8 * MIB, how, -1, &memory, NULL), 0);
+        assert_int_equal(memory_alloc(8 * MIB, how, -1, &private, NULL), 0);
+        assert_int_equal(memory.page_bytes, private.page_bytes); /* sharing costs no page size */
+        memory_free(&private);
+        check_measured(&memory);
+        memset(memory.addr, 0x5a, memory.size_bytes); /* its own mapping stays writable */
+        if (!memory.shareable) {                      /* the kernel gathers no pages of a memfd */
+            assert_int_equal(how, EMBAR_HUGEPAGES_PREFER);
+            memory_free(&memory);
+            continue;
+        }
+        assert_int_equal(memory_share_check(memory.fd, memory.size_bytes), 0);
+        assert_ptr_equal(
+            mmap(NULL, memory.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd, 0),
+            MAP_FAILED);
+        assert_int_equal(fcntl(memory.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+        second = mmap(NULL, memory.size_bytes, PROT_READ, MAP_SHARED, memory.fd, 0);
+        assert_ptr_not_equal(second, MAP_FAILED);
+        assert_int_equal(second[memory.size_bytes - 1], 0x5a);
+        munmap(second, memory.size_bytes);
+        memory_free(&memory);
+    }
+}
+
 static void test_freed_shareable_memory_leaves_no_descriptor(void **state)
 {
     struct memory memory = alloc(MIB, EMBAR_HUGEPAGES_NEVER);
@@ -130,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_shareable_memory_is_the_same_in_a_second_mapping),
         cmocka_unit_test(test_shareable_memory_never_is_ordinary_and_as_large_as_asked),
         cmocka_unit_test(test_shareable_memory_cannot_be_truncated),
+        cmocka_unit_test(test_lendable_memory_is_readable_for_others_and_no_more),
         cmocka_unit_test(test_freed_shareable_memory_leaves_no_descriptor),
         cmocka_unit_test(test_a_memfd_that_could_end_in_a_fault_is_refused),
     };

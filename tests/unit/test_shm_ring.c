@@ -48,7 +48,7 @@ static struct shm_item take(void)
 static void put_write(uint32_t number)
 {
     assert_int_equal(shm_ring_room(&tx), 1);
-    shm_ring_put_write(&tx, 7, number * 10ull, number + 1, number);
+    shm_ring_put_write(&tx, SHM_CELL_WRITE, 7, number * 10ull, number + 1, number);
 }
 
 static void test_writes_come_out_in_order_over_many_laps(void **state)
@@ -134,7 +134,7 @@ static void test_cells_that_are_none_are_refused(void **state)
     static const struct {
         uint32_t type, len_bytes;
     } bad[] = {{0, 1},
-               {3, 1},
+               {4, 1},
                {UINT32_MAX, 1},
                {SHM_CELL_MESSAGE, 0},
                {SHM_CELL_MESSAGE, SHM_PAYLOAD + 1},

@@ -27,12 +27,13 @@ struct embar_transport; /* one opened backend */
 struct embar_listener;  /* an address on which links are requested */
 struct embar_link;      /* this process joined to one peer */
 struct embar_buffer;    /* registered memory */
+struct embar_loan;      /* a buffer that the peer of one link reads where it lies */
 
 /* ---- transport ---------------------------------------------------------------------------- */
 
 #define EMBAR_CAP_ORDERED   (1u << 0) /* arrivals and messages of a link come in posting order */
 #define EMBAR_CAP_ONE_SIDED (1u << 1) /* a write needs no CPU of the peer */
-#define EMBAR_CAP_MAPPED    (1u << 2) /* the peer's exposed buffer can be mapped: embar_map */
+#define EMBAR_CAP_MAPPED    (1u << 2) /* peers map each other's memory: embar_map, embar_lend */
 
 struct embar_transport_caps {
     const char *name;       /* "tcp" */
@@ -51,7 +52,7 @@ struct embar_transport_caps {
 int embar_transport_open(const char *name, const char *const *settings,
                          struct embar_transport **transport, struct embar_diag *diag);
 
-/* Releases the transport. -EBUSY while a listener, link or buffer of it lives. */
+/* Releases the transport. -EBUSY while a listener, link, buffer or loan of it lives. */
 int embar_transport_close(struct embar_transport *transport);
 
 /* What the opened backend can do. Valid as long as the transport. */
@@ -198,13 +199,44 @@ struct embar_link_stats {
     uint64_t registrations;             /* memory registrations since the link came up */
     uint32_t lanes;
     uint32_t lane_threads;   /* of these, those with a thread of their own (tcp) */
-    const char *send_mode;   /* "zerocopy", "splice", "copy", "rdma-write", "in-place"; static */
+    const char *send_mode;   /* "zerocopy", "splice", "copy", "rdma-write", "in-place", "lent";
+                                static */
     char send_mode_why[160]; /* why this one, and not the one that was asked for */
 };
 
 void embar_link_stats(const struct embar_link *link, struct embar_link_stats *stats);
 
 /* ---- data --------------------------------------------------------------------------------- */
+
+/*
+ * Offers the peer of `link` (which must be up) to read `buffer` where it lies, for transports with
+ * EMBAR_CAP_MAPPED. Once the loan's state is EMBAR_LOAN_TAKEN, embar_write with it copies nothing.
+ * The peer maps the whole buffer and cannot write into it. It may go on reading after its link has
+ * ended, for as long as it keeps that link from embar_link_close, and also when the buffer was
+ * freed: so what was written with the loan may change only when the peer has said, in the
+ * application's own protocol, that it has done with it, or when the loan is over. The caller owns
+ * the loan; a link gets one over its life. Errors: -ENOTSUP no such transport, or memory that
+ * cannot be lent: it was adopted, or allocated before such a transport was open, or its kernel
+ * cannot share pages of that size or seal them; -EINVAL the buffer belongs to another transport, or
+ * its access is not EMBAR_ACCESS_LOCAL alone; -EBUSY the link has a loan; -ENOTCONN link not up, or
+ * ending; -EAGAIN the peer is busy, try later; -ENOMEM, -EMFILE.
+ */
+int embar_lend(struct embar_link *link, struct embar_buffer *buffer, struct embar_loan **loan,
+               struct embar_diag *diag);
+
+enum embar_loan_state {
+    EMBAR_LOAN_OFFERED, /* the peer has not mapped it yet */
+    EMBAR_LOAN_TAKEN,   /* it has, and may read what is written with the loan */
+    EMBAR_LOAN_OVER,    /* it can read nothing any more: it could not map the buffer, has closed its
+                           link, or has ended */
+};
+
+/* Asks the kernel. */
+enum embar_loan_state embar_loan_state(struct embar_loan *loan);
+
+/* Frees the loan: its end cannot be known any more. Harmless with NULL, at any time before its
+ * transport is closed. */
+void embar_loan_close(struct embar_loan *loan);
 
 struct embar_write {
     struct embar_buffer *buffer; /* local source; with EMBAR_ACCESS_LOCAL; NULL: see embar_map */
@@ -214,12 +246,15 @@ struct embar_write {
     uint64_t remote_offset;      /* into it, bytes */
     uint32_t immediate;          /* handed to the peer with EMBAR_EVENT_ARRIVAL */
     uint64_t token;              /* handed back with EMBAR_EVENT_WRITE_DONE */
+    struct embar_loan *loan;     /* NULL; or of `buffer` to this link, and known to be taken: the
+                                    peer reads it there, key and remote_offset do not matter */
 };
 
 /*
  * Writes a local range into the peer's buffer. When the peer sees EMBAR_EVENT_ARRIVAL all bytes are
- * in place. The source must not change until EMBAR_EVENT_WRITE_DONE. `write` itself is not kept.
- * Errors: -EAGAIN queue full; -ENOTCONN; -EINVAL range outside of the local buffer or of the key.
+ * in place. The source must not change until EMBAR_EVENT_WRITE_DONE (with a loan: see embar_lend).
+ * `write` itself is not kept. Errors: -EAGAIN queue full; -ENOTCONN; -EINVAL range outside of the
+ * local buffer or of the key; a loan of another buffer, to another link, or not taken.
  */
 int embar_write(struct embar_link *link, const struct embar_write *write);
 
@@ -249,7 +284,8 @@ enum embar_event_type {
     EMBAR_EVENT_LINK_DOWN,        /* link, status, reason: last event of the link */
     EMBAR_EVENT_MESSAGE,          /* link, data, len_bytes */
     EMBAR_EVENT_WRITE_DONE,       /* link, status, token: the source may be reused */
-    EMBAR_EVENT_ARRIVAL,          /* link, immediate, len_bytes: the peer's write is in place */
+    EMBAR_EVENT_ARRIVAL,          /* link, immediate, len_bytes: the peer's write is in place; data
+                                     when it lies in memory that the peer has lent */
 };
 
 struct embar_event {
@@ -257,7 +293,8 @@ struct embar_event {
     int status; /* 0 or a negative errno; LINK_DOWN: 0 after an orderly end by either side */
     struct embar_link *link;
     struct embar_listener *listener;
-    const void *data; /* borrowed: valid until the next embar_poll of this transport */
+    const void *data; /* MESSAGE: borrowed, valid until the next embar_poll of this transport.
+                         ARRIVAL: NULL, or where it lies, until embar_link_close */
     size_t len_bytes;
     uint64_t token;
     uint32_t immediate;
