@@ -154,13 +154,14 @@ static void print_untouched(const struct perf_plan *plan, const struct perf_seri
     for (size_t i = 0; i < count; i++) {
         const struct perf_figures *run = last_run(&series[i]);
 
-        mapped |= run && strcmp(run->send_mode, "in-place") == 0;
+        mapped |=
+            run && (strcmp(run->send_mode, "in-place") == 0 || strcmp(run->send_mode, "lent") == 0);
     }
     if (mapped && plan->mode == PERF_THROUGHPUT && plan->source == PERF_NUMBER)
         fprintf(
             out,
-            "In place nothing copies the payload, and here nothing wrote it either: such a rate "
-            "is one of batches. --source in-place --touch all moves every byte.\n");
+            "In place, or lent, nothing copies the payload, and here nothing wrote it either: such "
+            "a rate is one of batches. --source in-place --touch all moves every byte.\n");
 }
 
 /* An interrupted plan has not come to all of its rounds at every point. */

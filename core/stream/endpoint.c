@@ -228,10 +228,12 @@ static void handle_arrival(struct conn *conn, const struct embar_event *event)
         return;
     if (conn->state != CONN_JOINED)
         endpoint_end(conn, REJECT_PROTOCOL, "a batch came before the handshake was done");
-    else if (endpoint->role->arrival(endpoint->self, conn, event->immediate, event->len_bytes,
-                                     &diag) < 0)
-        endpoint_end(conn, diag.error == EBADMSG ? REJECT_CHECKSUM : REJECT_PROTOCOL, "%s",
-                     diag.text);
+    else if (endpoint->role->arrival(endpoint->self, conn, event, &diag) < 0)
+        endpoint_end(conn,
+                     diag.error == EBADMSG  ? REJECT_CHECKSUM
+                     : diag.error == ENOMEM ? REJECT_BUSY
+                                            : REJECT_PROTOCOL,
+                     "%s", diag.text);
 }
 
 static void handle_down(struct conn *conn, const struct embar_event *event)

@@ -39,7 +39,7 @@ struct conn {
     void *peer; /* the role's; NULL until it joined */
     enum conn_state state;
     unsigned transport;        /* index */
-    bool kept;                 /* the role closes the link itself, later */
+    bool kept;                 /* the role closes the link itself, later; set in `down` */
     uint64_t deadline_ns;      /* of the handshake, or of the end */
     enum control_reject ended; /* the code with which either side ended it */
     char reason[CONTROL_REASON];
@@ -76,7 +76,7 @@ struct endpoint_role {
      */
     int (*message)(void *self, struct conn *conn, const struct control_message *message,
                    struct embar_diag *diag);
-    int (*arrival)(void *self, struct conn *conn, uint32_t immediate, size_t len_bytes,
+    int (*arrival)(void *self, struct conn *conn, const struct embar_event *event,
                    struct embar_diag *diag);
     void (*write_done)(void *self, struct conn *conn, uint64_t token, int status);
     /* A joined link is over; conn is freed after it, and so is the link unless `kept` is set. */

@@ -45,6 +45,7 @@ int publisher_progress(struct embar_publisher *p)
     if (publisher_linger_due(p))
         publisher_close_batch(p, EMBAR_SENT);
     publisher_check_peers(p);
+    lend_check(p);
     publisher_pump(p);
     if (p->refused)
         publisher_slow(p);
@@ -268,8 +269,10 @@ void embar_publisher_close(struct embar_publisher *p)
     while ((peer = p->peers)) {
         p->peers = peer->next;
         slot_pool_destroy(&peer->remote);
+        lend_leave(p, peer);
         free(peer);
     }
+    lend_close(p);
     stream_buffer_close(&p->buffer);
     endpoint_free(&p->endpoint);
     slot_pool_destroy(&p->slots);

@@ -6,6 +6,7 @@
  *   publisher.c         the public calls
  *   publisher_batch.c   building and closing batches
  *   publisher_in_place.c  building them in the only subscriber's buffer, and moving them out of it
+ *   publisher_lend.c    lending them to subscribers that read them where they lie
  *   publisher_peer.c    subscribers joining, what they say
  *   publisher_pump.c    writing to them as their credits allow
  *   publisher_level.c   what has reached which level, freeing slots, slow subscribers
@@ -37,11 +38,13 @@ struct record {
     uint32_t remote_slot;
 };
 
-/* A slot of the publisher's buffer. It is free when no peer needs its batch any more and no write
- * of it is in flight; a write may last longer than the need (a policy, a peer that is lost). */
+/* A slot of the publisher's buffer. It is free when no peer needs its batch any more, no write of
+ * it is in flight and nobody reads it; both may last longer than the need (a policy, an ack level,
+ * a peer that is lost). */
 struct source {
     uint64_t sequence;                  /* of the batch that was closed in it last */
     uint32_t writes;                    /* in flight */
+    uint32_t readers;                   /* peers, or loans to lost links, that may read it still */
     uint8_t header[BATCH_HEADER_BYTES]; /* of that batch, out of reach of any subscriber */
 };
 
@@ -51,6 +54,19 @@ enum peer_state {
     PEER_DETACHED, /* link lost; may come back */
     PEER_FINISHED, /* has confirmed the totals */
     PEER_LOST,     /* left, was refused, or did not come back */
+};
+
+/* Our buffer as it is lent over one link, and the batches that its subscriber may still read. When
+ * the link is over it is kept until the loan is. */
+struct lending {
+    struct lending *next;    /* of those whose link is over */
+    struct embar_loan *loan; /* owned */
+    bool taken;
+    uint32_t first, count, most; /* of the ring */
+    struct {
+        uint64_t sequence;
+        uint32_t slot; /* of ours */
+    } lent[];          /* a ring; not consumed, as far as the subscriber has told */
 };
 
 /* A subscriber, across its links. */
@@ -66,6 +82,9 @@ struct peer {
     uint8_t *mapped;         /* its buffer, for as long as its link; NULL: not mapped */
     char unmapped_why[160];  /* "": it is, or its transport cannot */
     bool is_built_in;        /* a batch was built there: it was said */
+    struct lending *lending; /* owned; over its link; NULL: what is not built there is copied */
+    bool may_lend;           /* it was not tried on its link */
+    char unlent_why[160];    /* why it failed; "": it did not */
     struct slot_pool remote; /* its slots, as far as we may write them */
     uint64_t start_bytes;    /* published before it joined */
     uint64_t next_seq;       /* to be written next */
@@ -132,6 +151,8 @@ struct embar_publisher {
     struct slot_pool slots;
     struct source *sources; /* owned; by slot */
     struct peer *peers;
+    struct lending *old_lendings; /* owned; of links that are over */
+    unsigned old_lending_count;
     struct record *ring; /* owned */
     uint64_t ring_mask;
     uint64_t next_seq;                    /* of the open batch */
@@ -181,6 +202,17 @@ void room_keep_link(struct embar_publisher *publisher, struct conn *conn); /* it
 void room_back(struct embar_publisher *publisher); /* nothing is being built any more */
 void room_bring(struct embar_publisher *publisher, size_t len_bytes); /* where it belongs */
 
+/* publisher_lend.c */
+void lend_begin(struct peer *peer); /* it is up */
+/* Whether the next batch that is written to it can be lent; offers the buffer at first. */
+bool lend_ready(struct embar_publisher *publisher, struct peer *peer);
+/* It was, as its next_seq. */
+void lend_note(struct embar_publisher *publisher, struct peer *peer, const struct record *record);
+void lend_consumed(struct embar_publisher *publisher, struct peer *peer); /* consumed_next moved */
+void lend_leave(struct embar_publisher *publisher, struct peer *peer);    /* its link ends */
+void lend_check(struct embar_publisher *publisher); /* whether old ones are over */
+void lend_close(struct embar_publisher *publisher); /* all of them, whoever still reads */
+
 /* publisher_peer.c */
 extern const struct endpoint_role publisher_role;
 void peer_lost(struct embar_publisher *publisher, struct peer *peer, const char *why);
@@ -200,6 +232,7 @@ uint64_t publisher_first_message(const struct embar_publisher *publisher, uint64
                                  uint64_t otherwise);
 void publisher_advance(struct embar_publisher *publisher);
 void publisher_write_over(struct embar_publisher *publisher, uint32_t slot);
+void publisher_read_over(struct embar_publisher *publisher, uint32_t slot);
 void publisher_slow(struct embar_publisher *publisher); /* no slot is free: apply the policy */
 uint64_t publisher_slow_deadline(const struct embar_publisher *publisher);
 uint64_t peer_needs(const struct embar_publisher *publisher, const struct peer *peer);

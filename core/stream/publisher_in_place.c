@@ -205,24 +205,28 @@ void room_bring(struct embar_publisher *p, size_t len_bytes)
 
 void in_place_why(const struct embar_publisher *p, struct embar_stats *stats)
 {
+    bool lent = strcmp(stats->send_mode, "lent") == 0;
     unsigned count = 0;
 
-    if (strcmp(stats->send_mode, "copy") != 0 || stats->send_mode_why[0])
+    if ((!lent && strcmp(stats->send_mode, "copy") != 0) || stats->send_mode_why[0])
         return;
     for (const struct peer *peer = p->peers; peer; peer = peer->next) {
+        const char *why = peer->unmapped_why[0] ? peer->unmapped_why : peer->unlent_why;
+
         count += peer_counts(peer);
-        if (peer->unmapped_why[0])
-            snprintf(stats->send_mode_why, sizeof stats->send_mode_why, "%s", peer->unmapped_why);
+        if (!lent && why[0])
+            snprintf(stats->send_mode_why, sizeof stats->send_mode_why, "%s", why);
     }
     if (stats->send_mode_why[0])
         return;
     if (count > 1 && p->may_map)
         snprintf(stats->send_mode_why, sizeof stats->send_mode_why,
-                 "in-place is for one subscriber, and %u have joined", count);
+                 "in-place is for one subscriber, and %u have joined%s", count,
+                 lent ? ": they read the publisher's own buffer" : "");
     else if (p->may_map)
         snprintf(stats->send_mode_why, sizeof stats->send_mode_why,
-                 "%" PRIu64 " of %" PRIu64
-                 " batches were built in place; the others had several subscribers, or one that "
-                 "was away or behind",
-                 p->in_place_batches, p->stats.batches);
+                 "%" PRIu64 " of %" PRIu64 " batches were built in place; the others %s",
+                 p->in_place_batches, p->stats.batches,
+                 lent ? "were read in the publisher's own buffer"
+                      : "had several subscribers, or one that was away or behind");
 }

@@ -105,26 +105,40 @@ static void count_level(struct embar_publisher *p, enum embar_level level, uint6
         p->stats.level_bytes[level] = last->bytes_through;
 }
 
+static bool is_left_alone(const struct source *source)
+{
+    return source->writes == 0 && source->readers == 0;
+}
+
 static void free_slots(struct embar_publisher *p)
 {
     uint64_t needed = least_needed(p);
 
     while (p->oldest_seq < needed) {
         uint32_t slot = publisher_record(p, p->oldest_seq)->slot;
-        if (p->sources[slot].writes == 0)
+        if (is_left_alone(&p->sources[slot]))
             slot_pool_put(&p->slots, slot);
         p->oldest_seq++;
     }
 }
 
+/* Nobody may have needed the batch any more, but somebody was still reading it. */
+static void put_if_left_alone(struct embar_publisher *p, uint32_t slot)
+{
+    if (is_left_alone(&p->sources[slot]) && p->sources[slot].sequence < p->oldest_seq)
+        slot_pool_put(&p->slots, slot);
+}
+
 void publisher_write_over(struct embar_publisher *p, uint32_t slot)
 {
-    struct source *source = &p->sources[slot];
+    p->sources[slot].writes--;
+    put_if_left_alone(p, slot);
+}
 
-    source->writes--;
-    /* Nobody needed the batch any more, but the transport was still reading it. */
-    if (source->writes == 0 && source->sequence < p->oldest_seq)
-        slot_pool_put(&p->slots, slot);
+void publisher_read_over(struct embar_publisher *p, uint32_t slot)
+{
+    p->sources[slot].readers--;
+    put_if_left_alone(p, slot);
 }
 
 static bool is_being_written(const struct embar_publisher *p, uint64_t sequence)

@@ -66,6 +66,7 @@ static void go_back(struct peer *peer, uint64_t sequence)
 static void detach(struct embar_publisher *p, struct peer *peer)
 {
     in_place_leave(p, peer);
+    lend_leave(p, peer);
     peer->conn = NULL;
     peer->writes = 0;
     peer->gap_due.from_sequence = peer->gap_due.to_sequence; /* START will say it */
@@ -221,6 +222,7 @@ static int handle_grant(struct embar_publisher *p, struct peer *peer,
     peer->slot_bytes = grant->slot_bytes;
     room_granted(p, peer);
     in_place_map(p, peer);
+    lend_begin(peer);
     if (p->in_place.peer && !again)
         in_place_move_open(p); /* two need it now */
     peer->finish_sent = peer->slow = false;
@@ -265,6 +267,7 @@ static int handle_credit(struct embar_publisher *p, struct peer *peer,
     peer->placed_message = publisher_first_message(p, credit->placed_next, peer->placed_message);
     peer->placed_next = credit->placed_next;
     peer->consumed_next = credit->consumed_next;
+    lend_consumed(p, peer);
     count_gap(p, peer);
     peer->slow = false;
     peer->credit_ns = p->endpoint.now_ns;
@@ -278,6 +281,7 @@ static void part(struct embar_publisher *p, struct peer *peer)
 {
     peer_stall(p, peer, false);
     in_place_leave(p, peer);
+    lend_leave(p, peer);
     if (peer->target)
         target_finished(peer->target, true);
     if (!peer->conn)
@@ -293,6 +297,7 @@ static int handle_finished(struct embar_publisher *p, struct peer *peer,
     if (peer->state != PEER_UP || !peer->finish_sent)
         return diag_fail(diag, EPROTO, "FINISHED before FINISH");
     peer->placed_next = peer->consumed_next = peer->next_seq;
+    lend_consumed(p, peer);
     count_gap(p, peer);
     peer->state = PEER_FINISHED;
     if (totals->end_sequence != p->next_seq || totals->end_message != p->total_messages ||
@@ -334,13 +339,12 @@ static int publisher_message(void *self, struct conn *conn, const struct control
     }
 }
 
-static int publisher_arrival(void *self, struct conn *conn, uint32_t immediate, size_t len_bytes,
+static int publisher_arrival(void *self, struct conn *conn, const struct embar_event *event,
                              struct embar_diag *diag)
 {
     (void)self;
     (void)conn;
-    (void)immediate;
-    return diag_fail(diag, EPROTO, "a batch of %zu bytes came to a publisher", len_bytes);
+    return diag_fail(diag, EPROTO, "a batch of %zu bytes came to a publisher", event->len_bytes);
 }
 
 static void publisher_write_done(void *self, struct conn *conn, uint64_t token, int status)

@@ -40,7 +40,7 @@ static int tell(struct peer *peer, const struct record *record, struct embar_wri
     return embar_write(peer->conn->link, write);
 }
 
-/* Takes a credit and writes from the batch's own slot. */
+/* Takes a credit and writes from the batch's own slot, or lends it. */
 static int write_own(struct embar_publisher *p, struct peer *peer, const struct record *record,
                      struct embar_write *write, struct embar_diag *diag)
 {
@@ -57,9 +57,12 @@ static int write_own(struct embar_publisher *p, struct peer *peer, const struct 
     write->len_bytes = record->len_bytes;
     write->remote_offset = slot * peer->slot_bytes;
     write->immediate = slot;
+    write->loan = lend_ready(p, peer) ? peer->lending->loan : NULL;
     rc = embar_write(peer->conn->link, write);
     if (rc < 0)
         slot_pool_put(&peer->remote, slot);
+    else if (write->loan)
+        lend_note(p, peer, record);
     return rc;
 }
 

@@ -145,10 +145,7 @@ void embar_batch_info(const struct embar_batch *batch, struct embar_batch_info *
 
 struct embar_iter embar_iterate(const struct embar_batch *batch)
 {
-    const struct session *session = batch->session;
-    const uint8_t *payload = session->buffer.addr +
-                             (size_t)batch->slot * session->subscriber->options.batch_size +
-                             BATCH_HEADER_BYTES;
+    const uint8_t *payload = batch->bytes + BATCH_HEADER_BYTES;
 
     return (struct embar_iter){
         .pos = payload,
@@ -202,6 +199,7 @@ void embar_subscriber_close(struct embar_subscriber *s)
         session->conn->peer = NULL;
     }
     endpoint_close(&s->endpoint);
+    lenders_close(s);
     while (s->sessions)
         session_free(s->sessions);
     stream_buffer_close(&s->spare);

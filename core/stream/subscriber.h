@@ -7,6 +7,7 @@
  *   subscriber_session.c   publishers joining and coming back, what they say
  *   subscriber_end.c       finishing, giving up, forgetting
  *   subscriber_batch.c     arrival, order, release, credits
+ *   subscriber_borrow.c    batches that lie in their publisher's memory
  */
 #ifndef STREAM_SUBSCRIBER_H
 #define STREAM_SUBSCRIBER_H
@@ -29,11 +30,22 @@ enum slot_state {
     SLOT_CREDITED, /* consumed; the credit is about to be sent */
 };
 
+/* A link over which batches have come that lie in the publisher's own memory, mapped here for as
+ * long as the link: it is closed with the last of them. */
+struct lender {
+    struct lender *next;
+    struct embar_link *link; /* borrowed from its conn, ours once it is over */
+    uint32_t batches;        /* that lie there */
+    bool over;               /* the link is down */
+};
+
 struct embar_batch {
     struct session *session;
     struct embar_batch *next_ready;      /* of all publishers, in order of becoming ready */
     struct embar_batch *next_unconsumed; /* of this publisher, in order of sequence */
     struct batch_header header;
+    const uint8_t *bytes;  /* header and payload: in its slot, or in the publisher's memory */
+    struct lender *lender; /* NULL: in its slot */
     uint32_t slot;
     enum slot_state state;
 };
@@ -102,6 +114,7 @@ struct embar_subscriber {
     unsigned past_next;
     struct stream_buffer spare; /* a buffer that no session has; addr NULL: none */
     struct embar_batch *ready, **ready_end;
+    struct lender *lenders; /* owned */
     struct embar_diag failure;
     struct embar_stats stats; /* what is counted as it happens */
     struct histogram latency;
@@ -128,7 +141,7 @@ void session_put(struct session *session); /* frees an ended one that nobody hol
 void session_free(struct session *session);
 
 /* subscriber_batch.c */
-int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes,
+int batch_arrived(struct session *session, const struct embar_event *event,
                   struct embar_diag *diag);
 int session_advance(struct session *session, struct embar_diag *diag); /* what waited for order */
 uint64_t session_consumed(const struct session *session);
@@ -137,5 +150,12 @@ void session_forget_unplaced(
 void session_report(struct session *session); /* CREDIT, if there is anything to say */
 void session_report_soon(struct session *session, uint64_t now_ns); /* at the latest in REPORT_NS */
 void subscriber_report_due(struct embar_subscriber *subscriber, bool idle);
+
+/* subscriber_borrow.c */
+int batch_borrow(struct embar_batch *batch, struct embar_link *link, struct embar_diag *diag);
+void batch_let_go(struct embar_batch *batch); /* its bytes are not looked at any more */
+/* The link is down. Whether it is kept for batches that lie there. */
+bool lender_is_kept(struct embar_subscriber *subscriber, const struct embar_link *link);
+void lenders_close(struct embar_subscriber *subscriber); /* all links are down, no batch is valid */
 
 #endif

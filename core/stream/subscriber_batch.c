@@ -17,7 +17,7 @@
 /* Damaged batches that may come without any progress before their publisher is given up. */
 #define DAMAGED_MOST 3
 
-static void *slot_addr(const struct embar_batch *batch)
+static const uint8_t *slot_addr(const struct embar_batch *batch)
 {
     const struct session *session = batch->session;
 
@@ -34,6 +34,7 @@ static void credit(struct embar_batch *batch)
 {
     struct session *session = batch->session;
 
+    batch_let_go(batch);
     batch->state = SLOT_CREDITED;
     session->credits[session->credit_count++] = (uint16_t)batch->slot;
 }
@@ -131,16 +132,16 @@ static int damaged(struct session *session, const char *what, struct embar_diag 
                      "a batch came damaged, %s (%u in a row)", what, session->damaged);
 }
 
-/* What can be told from the slot alone. */
-static int check_batch(struct session *session, const void *slot, size_t len_bytes,
+/* What can be told from its bytes alone. */
+static int check_batch(struct session *session, const void *bytes, size_t len_bytes,
                        struct batch_header *header, struct embar_diag *diag)
 {
     struct embar_diag why = {0};
     char what[EMBAR_DIAG_BYTES];
 
-    if (batch_open(slot, len_bytes, header, &why) < 0)
+    if (batch_open(bytes, len_bytes, header, &why) < 0)
         return damaged(session, why.text, diag);
-    if (!batch_intact(slot, header) || (session->checksum && !header->checked)) {
+    if (!batch_intact(bytes, header) || (session->checksum && !header->checked)) {
         snprintf(what, sizeof what, "the checksum of batch %" PRIu64 " does not fit its %u bytes",
                  header->sequence, header->payload_bytes);
         return damaged(session, what, diag);
@@ -150,9 +151,11 @@ static int check_batch(struct session *session, const void *slot, size_t len_byt
     return 0;
 }
 
-int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, struct embar_diag *diag)
+int batch_arrived(struct session *session, const struct embar_event *event, struct embar_diag *diag)
 {
     struct embar_subscriber *subscriber = session->subscriber;
+    uint32_t slot = event->immediate;
+    size_t len_bytes = event->len_bytes;
     struct embar_batch *batch;
     struct batch_header header;
     int rc;
@@ -165,7 +168,8 @@ int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, stru
     if (len_bytes > subscriber->options.batch_size)
         return diag_fail(diag, EPROTO, "a batch of %zu bytes came for a slot of %" PRIu64,
                          len_bytes, subscriber->options.batch_size);
-    rc = check_batch(session, slot_addr(batch), len_bytes, &header, diag);
+    batch->bytes = event->data ? event->data : slot_addr(batch);
+    rc = check_batch(session, batch->bytes, len_bytes, &header, diag);
     if (rc < 0)
         return rc;
     batch->header = header;
@@ -175,6 +179,11 @@ int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, stru
         credit(batch);
         session_report_soon(session, subscriber->endpoint.now_ns);
         return 0;
+    }
+    if (event->data) {
+        rc = batch_borrow(batch, event->link, diag);
+        if (rc < 0)
+            return rc;
     }
     batch->state = SLOT_WAITING;
     session->waiting++;
@@ -189,9 +198,12 @@ int batch_arrived(struct session *session, uint32_t slot, size_t len_bytes, stru
 void session_forget_unplaced(struct session *session)
 {
     for (uint32_t slot = 0; slot < session->slots; slot++) {
-        enum slot_state state = session->batches[slot].state;
-        if (state == SLOT_WAITING || state == SLOT_CREDITED)
-            session->batches[slot].state = SLOT_FREE;
+        struct embar_batch *batch = &session->batches[slot];
+
+        if (batch->state != SLOT_WAITING && batch->state != SLOT_CREDITED)
+            continue;
+        batch_let_go(batch);
+        batch->state = SLOT_FREE;
     }
     session->waiting = 0;
     session->credit_count = 0;

@@ -271,7 +271,7 @@ static int subscriber_message(void *self, struct conn *conn, const struct contro
     return diag_fail(diag, EPROTO, "%s is not for a subscriber", control_name(message->type));
 }
 
-static int subscriber_arrival(void *self, struct conn *conn, uint32_t immediate, size_t len_bytes,
+static int subscriber_arrival(void *self, struct conn *conn, const struct embar_event *event,
                               struct embar_diag *diag)
 {
     struct session *session = conn->peer;
@@ -281,7 +281,7 @@ static int subscriber_arrival(void *self, struct conn *conn, uint32_t immediate,
         return 0;
     if (session->state == SESSION_CONFIRMED)
         return diag_fail(diag, EPROTO, "a batch came after FINISH");
-    return batch_arrived(session, immediate, len_bytes, diag);
+    return batch_arrived(session, event, diag);
 }
 
 static void subscriber_write_done(void *self, struct conn *conn, uint64_t token, int status)
@@ -292,14 +292,9 @@ static void subscriber_write_done(void *self, struct conn *conn, uint64_t token,
     (void)status; /* a subscriber writes nothing */
 }
 
-static void subscriber_down(void *self, struct conn *conn, int status, const char *reason)
+static void link_lost(struct session *session, const struct conn *conn, int status,
+                      const char *reason)
 {
-    struct embar_subscriber *s = self;
-    struct session *session = conn->peer;
-
-    link_count_add(&s->stats, conn->link);
-    if (!session)
-        return;
     session_hide_buffer(session);
     session->conn = NULL;
     if (session->state == SESSION_CONFIRMED && status == 0) {
@@ -317,6 +312,17 @@ static void subscriber_down(void *self, struct conn *conn, int status, const cha
             session->state = SESSION_DETACHED;
         session_forget_unplaced(session);
     }
+}
+
+static void subscriber_down(void *self, struct conn *conn, int status, const char *reason)
+{
+    struct embar_subscriber *s = self;
+    struct session *session = conn->peer;
+
+    link_count_add(&s->stats, conn->link);
+    if (session)
+        link_lost(session, conn, status, reason);
+    conn->kept = lender_is_kept(s, conn->link);
 }
 
 static void subscriber_target_failed(void *self, struct target *target)

@@ -213,8 +213,8 @@ int sim_publish(struct sim *sim, unsigned i)
 
 static void check_message(struct sim_sub *sub, uint64_t publisher, const uint8_t *data, size_t len)
 {
-    uint64_t number;
     unsigned from = 0;
+    uint64_t number;
 
     assert_true(len >= 8);
     memcpy(&number, data, 8);
@@ -244,6 +244,21 @@ static void touch(const uint8_t *data, size_t len)
         sink = (uint8_t)(sink + data[at]);
 }
 
+/* What a batch consists of: FNV-1a (Fowler, Noll, Vo). 0: its publisher may change it. */
+static uint64_t sum_of(const struct sim_sub *sub, const struct embar_batch *batch)
+{
+    const struct embar_iter iter = embar_iterate(batch);
+    uint64_t sum = 0xcbf29ce484222325u;
+    struct embar_batch_info info;
+
+    embar_batch_info(batch, &info);
+    if (sub->trusted && info.publisher != sub->trusted)
+        return 0;
+    for (const uint8_t *at = iter.pos; at < iter.end; at++)
+        sum = (sum ^ *at) * 0x100000001b3u;
+    return sum;
+}
+
 int sim_take(struct sim *sim, unsigned i)
 {
     struct sim_sub *sub = &sim->sub[i];
@@ -269,6 +284,7 @@ int sim_take(struct sim *sim, unsigned i)
                 check_message(sub, info.publisher, data, len);
             assert_int_equal(rc, 0);
         }
+        sub->held_sum[sub->held_count] = sum_of(sub, batch);
         sub->held[sub->held_count++] = batch;
         taken++;
     }
@@ -281,9 +297,12 @@ void sim_release(struct sim *sim, unsigned i)
 
     if (sub->held_count == 0)
         return;
+    if (sum_of(sub, sub->held[0]) != sub->held_sum[0])
+        fail_msg("a batch changed while subscriber %u held it", i);
     embar_release(sub->held[0]);
     sub->held_count--;
     memmove(sub->held, sub->held + 1, sub->held_count * sizeof *sub->held);
+    memmove(sub->held_sum, sub->held_sum + 1, sub->held_count * sizeof *sub->held_sum);
 }
 
 void sim_step(struct sim *sim)

@@ -136,7 +136,7 @@ static uint64_t run_in_place(uint64_t seed, unsigned what, const char *ack, cons
 static void test_every_schedule_in_place_delivers_all_in_order_once(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(60); seed++) {
         assert_true(run_in_place(seed, 0, "ack=consumed", "transport=memmap") > 0);
         assert_true(run_in_place(seed, 0, "ack=sent", "transport=memmap") > 0);
     }
@@ -145,7 +145,7 @@ static void test_every_schedule_in_place_delivers_all_in_order_once(void **state
 static void test_cut_links_lose_and_repeat_nothing_of_what_was_built_in_place(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 100; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(100); seed++) {
         assert_true(run_in_place(seed, CUTS, "ack=consumed", "transport=memmap") > 0);
         assert_true(run_in_place(seed, CUTS, "ack=placed", "transport=memmap") > 0);
         assert_true(run_in_place(seed, CUTS, "ack=sent", "transport=memmap") > 0);
@@ -155,17 +155,17 @@ static void test_cut_links_lose_and_repeat_nothing_of_what_was_built_in_place(vo
 static void test_changes_of_transport_lose_and_repeat_nothing(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 100; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(100); seed++) {
         run_in_place(seed, CUTS | TRANSPORTS, "ack=consumed", "transport=memmap,mem");
         run_in_place(seed, CUTS | TRANSPORTS, "ack=placed", "transport=memmap,mem");
     }
-    assert_true(failovers > 100);
+    assert_true(failovers > SIM_SEEDS(100));
 }
 
 static void test_a_second_subscriber_may_come_and_go(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 100; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(100); seed++) {
         run_in_place(seed, SUBSCRIBERS, "ack=consumed", "transport=memmap,mem");
         run_in_place(seed, CUTS | TRANSPORTS | SUBSCRIBERS, "ack=placed", "transport=memmap,mem");
     }
@@ -211,7 +211,7 @@ static void test_a_second_subscriber_ends_building_in_place_and_the_report_says_
     for (int i = 0; i < 300; i++)
         while (sim_publish(&sim, 0) == -EAGAIN)
             sim_step(&sim);
-    assert_string_equal(sim_pub_stats(&sim, 0).send_mode, "copy");
+    assert_string_equal(sim_pub_stats(&sim, 0).send_mode, "lent");
     assert_non_null(strstr(sim_pub_stats(&sim, 0).send_mode_why, "2 have joined"));
     assert_int_equal(sim_finish(&sim, 0), 0);
     assert_int_equal(sim.sub[0].messages, 301);

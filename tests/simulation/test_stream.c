@@ -92,7 +92,7 @@ static void run_schedule(uint64_t seed, bool faults, const char *ack, const char
 static void test_every_schedule_delivers_all_messages_in_order_once(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(60); seed++) {
         run_schedule(seed, false, "consumed", "mem.reorder=false");
         run_schedule(seed, false, "sent", "mem.reorder=true");
     }
@@ -101,7 +101,7 @@ static void test_every_schedule_delivers_all_messages_in_order_once(void **state
 static void test_cut_links_and_damaged_batches_lose_and_repeat_nothing(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 120; seed++) {
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(120); seed++) {
         run_schedule(seed, true, "consumed", "mem.reorder=true");
         run_schedule(seed, true, "placed", "mem.reorder=false");
     }
@@ -110,7 +110,7 @@ static void test_cut_links_and_damaged_batches_lose_and_repeat_nothing(void **st
 static void test_with_ack_sent_a_cut_link_loses_no_more_than_is_reported(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= SIM_SEEDS(60); seed++)
         run_schedule(seed, true, "sent", "mem.reorder=false");
 }
 
@@ -447,6 +447,6 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     return (cmocka_run_group_tests_name("stream", tests, NULL, NULL) + run_joining_tests() +
             run_waiting_tests() + run_reconnect_tests() + run_slow_tests() + run_crowd_tests() +
-            run_in_place_tests() + run_in_place_room_tests() + run_stall_tests() +
-            run_linger_tests() + run_report_tests() + run_hostile_tests()) != 0;
+            run_in_place_tests() + run_in_place_room_tests() + run_lend_tests() +
+            run_stall_tests() + run_linger_tests() + run_report_tests() + run_hostile_tests()) != 0;
 }

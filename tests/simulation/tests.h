@@ -9,6 +9,7 @@ int run_slow_tests(void);          /* slow_subscriber */
 int run_crowd_tests(void);         /* many publishers and subscribers, by seed */
 int run_in_place_tests(void);      /* batches built in the subscriber's buffer */
 int run_in_place_room_tests(void); /* ... and rooms reserved there */
+int run_lend_tests(void);          /* batches read in the publisher's buffer */
 int run_stall_tests(void);         /* what counts as a stall */
 int run_linger_tests(void);        /* when the linger is looked at */
 int run_report_tests(void);        /* how soon a subscriber tells what it has */
