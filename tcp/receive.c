@@ -1,6 +1,11 @@
 /*
  * The receiving state machine of a lane. Owns the read-ahead buffer; every byte that is not payload
  * of a write passes through it, and of a write only what came with an earlier frame in one call.
+ *
+ * A read that empties a socket sends an acknowledgement before it returns. Who answers what it read
+ * would wait for that, so what comes into a socket that was empty is read with MSG_PEEK and taken
+ * out by the next call, which looks for more at the same time
+ * (docs/decisions/025-acknowledged-later.md).
  */
 #include "receive.h"
 
@@ -15,12 +20,16 @@
 /* Payload asked for in one call, so that one link cannot keep the others waiting. */
 #define DIRECT_MAX_BYTES (8u << 20)
 
+/* Read with MSG_PEEK in one call. The kernel acknowledges what is larger as it arrives, on the
+ * sender's core: two such are more than 536 bytes, its smallest guess of a segment. */
+#define PEEK_MAX_BYTES 256u
+
 _Static_assert(TCP_AHEAD_BYTES >= TCP_FRAME_BYTES + TCP_MAX_SEND_BYTES, "a SEND fits as a whole");
 
 int tcp_receiver_init(struct tcp_receiver *receiver, const struct tcp_sys *sys, int fd)
 {
     *receiver = (struct tcp_receiver){.sys = sys, .fd = fd};
-    receiver->ahead = malloc(TCP_AHEAD_BYTES);
+    receiver->ahead = malloc(TCP_AHEAD_BYTES + PEEK_MAX_BYTES);
     return receiver->ahead != NULL ? 0 : -ENOMEM;
 }
 
@@ -42,37 +51,75 @@ static uint32_t ahead_bytes(const struct tcp_receiver *receiver)
     return receiver->ahead_end - receiver->ahead_first;
 }
 
+/* Whether what comes now may stay in the socket until the next call. */
+static bool may_peek(const struct tcp_receiver *receiver)
+{
+    return receiver->found_empty && receiver->came_small && receiver->peeked == 0 &&
+           receiver->left == 0 && !receiver->discard;
+}
+
+/* Where the bytes of a call go: those that were peeked before, again and to nobody; then `direct`
+ * to their place; then `room` into the read-ahead. Returns how many it asks for. */
+static uint32_t ask(struct tcp_receiver *receiver, uint32_t direct, uint32_t room,
+                    struct msghdr *msg)
+{
+    struct iovec *iov = msg->msg_iov;
+
+    if (receiver->peeked > 0)
+        iov[msg->msg_iovlen++] = (struct iovec){.iov_base = receiver->ahead + TCP_AHEAD_BYTES,
+                                                .iov_len = receiver->peeked};
+    if (direct > 0)
+        iov[msg->msg_iovlen++] = (struct iovec){.iov_base = receiver->place, .iov_len = direct};
+    if (room > 0)
+        iov[msg->msg_iovlen++] =
+            (struct iovec){.iov_base = receiver->ahead + receiver->ahead_end, .iov_len = room};
+    return receiver->peeked + direct + room;
+}
+
+/* Of `n` bytes that were read, how many are new. */
+static uint32_t count_fresh(struct tcp_receiver *receiver, uint32_t n, bool peek)
+{
+    uint32_t old = n < receiver->peeked ? n : receiver->peeked, fresh = n - old;
+
+    receiver->peeked = peek ? fresh : receiver->peeked - old;
+    if (fresh > 0)
+        receiver->came_small = fresh < PEEK_MAX_BYTES;
+    receiver->found_empty = fresh == 0 && !receiver->more;
+    return fresh;
+}
+
 /* Receives into `place` (`left` may be 0) and then into `room` bytes of the read-ahead. */
 static int receive(struct tcp_receiver *receiver, uint32_t room)
 {
-    struct iovec iov[2];
+    struct iovec iov[3];
     struct msghdr msg = {.msg_iov = iov};
     uint32_t direct = receiver->left < DIRECT_MAX_BYTES ? receiver->left : DIRECT_MAX_BYTES;
-    uint32_t asked, placed;
+    bool peek = may_peek(receiver);
+    uint32_t asked, fresh, placed;
     ssize_t n;
 
     if (direct < receiver->left)
         room = 0;
-    asked = direct + room;
-    if (direct > 0)
-        iov[msg.msg_iovlen++] = (struct iovec){.iov_base = receiver->place, .iov_len = direct};
-    if (room > 0)
-        iov[msg.msg_iovlen++] =
-            (struct iovec){.iov_base = receiver->ahead + receiver->ahead_end, .iov_len = room};
+    else if (peek && room > PEEK_MAX_BYTES)
+        room = PEEK_MAX_BYTES;
+    asked = ask(receiver, direct, room, &msg);
     receiver->receive_calls++;
-    n = receiver->sys->recvmsg(receiver->sys->user, receiver->fd, &msg, MSG_DONTWAIT);
+    n = receiver->sys->recvmsg(receiver->sys->user, receiver->fd, &msg,
+                               MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
     if (n <= 0) {
         receiver->more = false;
+        receiver->found_empty = true;
         return n == -EAGAIN ? 0 : n == 0 ? -EPIPE : (int)n;
     }
-    placed = (uint32_t)n < direct ? (uint32_t)n : direct;
+    /* A short receive means an empty socket; the next one waits for epoll or the next round. */
+    receiver->more = (uint32_t)n == asked;
+    fresh = count_fresh(receiver, (uint32_t)n, peek);
+    placed = fresh < direct ? fresh : direct;
     if (placed > 0)
         receiver->place += placed;
     receiver->left -= placed;
-    receiver->ahead_end += (uint32_t)n - placed;
-    receiver->received_bytes += (uint64_t)n;
-    /* A short receive means an empty socket; the next one waits for epoll or the next round. */
-    receiver->more = (uint32_t)n == asked;
+    receiver->ahead_end += fresh - placed;
+    receiver->received_bytes += fresh;
     return 0;
 }
 
@@ -132,6 +179,18 @@ static void begin_write(struct tcp_receiver *receiver, const struct tcp_frame *f
     receiver->ahead_first += have;
 }
 
+/* Such a frame may close the socket, and to close it with unread bytes would reset the connection.
+ */
+static bool ends_link(const struct tcp_frame *frame)
+{
+    return frame->type == TCP_FRAME_BYE || frame->type == TCP_FRAME_REJECT;
+}
+
+static int take_peeked(struct tcp_receiver *receiver)
+{
+    return receiver->peeked > 0 ? receive(receiver, 0) : 0;
+}
+
 /* Handles one frame of the read-ahead. 1: done; 0: it is not complete; negative: a rule is broken;
  * `go_on` false: receive no more. */
 static int take_frame(struct tcp_receiver *receiver, int *budget,
@@ -157,6 +216,9 @@ static int take_frame(struct tcp_receiver *receiver, int *budget,
     }
     if (ahead_bytes(receiver) < TCP_FRAME_BYTES + frame.len_bytes)
         return 0;
+    rc = ends_link(&frame) ? take_peeked(receiver) : 0;
+    if (rc < 0)
+        return rc;
     receiver->ahead_first += TCP_FRAME_BYTES + frame.len_bytes;
     receiver->after_write = false;
     --*budget;
@@ -227,7 +289,7 @@ int tcp_receiver_run(struct tcp_receiver *receiver, uint64_t max_bytes, int *bud
     while (rc == 1 && *budget > 0 && receiver->received_bytes - before < max_bytes)
         rc = step(receiver, budget, sink, diag);
     /* Stopped by a limit: a whole frame may lie in the read-ahead, of which no epoll knows. */
-    if (rc == 1 && ahead_bytes(receiver) > 0)
+    if ((rc == 1 && ahead_bytes(receiver) > 0) || receiver->peeked > 0)
         receiver->more = true;
     return rc < 0 ? rc : 0;
 }

@@ -39,10 +39,13 @@ struct tcp_receiver {
     bool revoked;              /* the window was closed under a write that is arriving */
     bool more;                 /* the socket or the read-ahead may have more: run again */
     bool after_write;          /* the last frame was a large write: expect another */
+    bool found_empty;          /* the socket, by the last call */
+    bool came_small;           /* what came last, with one call */
+    uint32_t peeked;           /* bytes that were read and still lie in the socket */
     struct tcp_frame write;    /* the write that is arriving, while `left` > 0 */
     uint8_t *place;            /* borrowed: where its next byte goes */
     uint32_t left;
-    uint8_t *ahead; /* owned; TCP_AHEAD_BYTES */
+    uint8_t *ahead; /* owned; TCP_AHEAD_BYTES, and room for what was peeked, read again */
     uint32_t ahead_first, ahead_end;
     uint64_t receive_calls;
     uint64_t received_bytes;
@@ -57,7 +60,8 @@ void tcp_receiver_close_window(struct tcp_receiver *receiver);
 
 /*
  * Receives until the socket is empty, about `max_bytes` came, `budget` reports were made (each
- * lowers it by one), or `pause_bytes` of a write are to come; `more` says whether that was all.
+ * lowers it by one), or `pause_bytes` of a write are to come; `more` says whether that was all, and
+ * stays true while bytes that were handled still lie in the socket.
  * Returns 0; -EPIPE when the peer has closed the connection; a negative errno of recvmsg(2), the
  * diag untouched, also when the connection was over by the time that a spliced write was read,
  * which is then not reported: its sender may have rewritten the pages; -EPROTO, -EPROTONOSUPPORT or

@@ -27,6 +27,7 @@ struct result {
 static struct {
     const uint8_t *bytes;
     size_t len, pos, piece;
+    bool nothing_yet; /* by turns, while the stream comes in pieces */
 } stream;
 
 static void check(bool condition)
@@ -41,7 +42,9 @@ static ssize_t give(void *user, int fd, struct msghdr *msg, int flags)
 
     (void)user;
     (void)fd;
-    (void)flags;
+    stream.nothing_yet = stream.piece != SIZE_MAX && !stream.nothing_yet;
+    if (stream.nothing_yet)
+        return -EAGAIN;
     if (left == 0)
         return 0;
     if (left > stream.piece)
@@ -54,6 +57,8 @@ static ssize_t give(void *user, int fd, struct msghdr *msg, int flags)
         taken += len;
         left -= len;
     }
+    if (flags & MSG_PEEK)
+        stream.pos -= taken;
     return (ssize_t)taken;
 }
 
@@ -129,6 +134,7 @@ static void run(const uint8_t *data, size_t size, unsigned allowed, size_t piece
     stream.len = size;
     stream.pos = 0;
     stream.piece = piece;
+    stream.nothing_yet = false;
     receive_all(&receiver, result);
     tcp_receiver_destroy(&receiver);
     for (size_t i = 0; i < GUARD_BYTES; i++)
