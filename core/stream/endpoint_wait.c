@@ -48,17 +48,20 @@ bool endpoint_is_quiet(const struct endpoint *endpoint)
 void endpoint_wait(struct endpoint *endpoint, uint64_t until_ns)
 {
     struct epoll_event woken[WAKE_EVENTS];
-    uint64_t now = env_now_ns(endpoint->env);
-    uint64_t left_ns = until_ns > now ? until_ns - now : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(left_ns / NS_PER_S),
-                               .tv_nsec = (long)(left_ns % NS_PER_S)};
+    struct timespec timeout;
+    uint64_t now, left_ns;
 
-    if (left_ns == 0 || endpoint->options->progress == PROGRESS_POLL)
+    /* The caller polls between calls: a wait that follows work closely only returns, and does not
+     * even look at the clock. Judged by the clock of that poll, so that what waits for a quiet
+     * moment has been done before a sleep. */
+    if (endpoint->options->progress == PROGRESS_POLL || !endpoint_is_quiet(endpoint))
         return;
-    /* The caller polls between calls: a wait that follows work closely only returns. Judged by the
-     * clock of that poll, so that what waits for a quiet moment has been done before a sleep. */
-    if (!endpoint_is_quiet(endpoint))
+    now = env_now_ns(endpoint->env);
+    left_ns = until_ns > now ? until_ns - now : 0;
+    if (left_ns == 0)
         return;
+    timeout = (struct timespec){.tv_sec = (time_t)(left_ns / NS_PER_S),
+                                .tv_nsec = (long)(left_ns % NS_PER_S)};
     set_timer(endpoint, UINT64_MAX); /* one that has expired would end every wait at once */
     if (arm_transports(endpoint) < 0)
         return;

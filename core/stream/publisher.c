@@ -68,6 +68,8 @@ static uint64_t until(const struct embar_publisher *p, int timeout_ms)
 {
     if (timeout_ms < 0)
         return UINT64_MAX;
+    if (timeout_ms == 0)
+        return 0; /* over by any clock */
     return env_now_ns(p->endpoint.env) + (unsigned)timeout_ms * NS_PER_MS;
 }
 
