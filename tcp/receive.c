@@ -5,7 +5,7 @@
  * A read that empties a socket sends an acknowledgement before it returns. Who answers what it read
  * would wait for that, so what comes into a socket that was empty is read with MSG_PEEK and taken
  * out by the next call, which looks for more at the same time
- * (docs/decisions/025-acknowledged-later.md).
+ * (docs/decisions/026-acknowledged-later.md).
  */
 #include "receive.h"
 

@@ -1,7 +1,7 @@
 /*
  * Small messages that are read where they lie, against the kernel's own sockets: handled at once,
  * taken out of the socket by the next call, and acknowledged only then
- * (docs/decisions/025-acknowledged-later.md).
+ * (docs/decisions/026-acknowledged-later.md).
  */
 #include <setjmp.h>
 #include <stdarg.h>
