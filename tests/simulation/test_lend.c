@@ -31,7 +31,7 @@ static void open_readers(struct sim *sim, unsigned count, const char *setting, c
     }
     snprintf(minimum, sizeof minimum, "publisher.min_subscribers=%u", count);
     sim_publisher(sim, 0, "transport=memmap,mem", connect, minimum, "memmap.delay=3",
-                  "reconnect_timeout=3s", setting, more, NULL);
+                  "reconnect_timeout=3s", "slow_timeout=5ms", setting, more, NULL);
     for (int step = 0; step < 1000 && sim_pub_stats(sim, 0).peers_up < count; step++)
         sim_step(sim);
     assert_int_equal(sim_pub_stats(sim, 0).peers_up, count);
@@ -128,7 +128,7 @@ static void test_what_a_lost_link_was_lent_stays_until_its_reader_lets_go(void *
 
     (void)state;
     sim_init(&sim, 1);
-    open_readers(&sim, 2, "slow_subscriber=drop", "slow_timeout=5ms");
+    open_readers(&sim, 2, "slow_subscriber=drop", NULL);
     publish_batch(&sim);
     while (sim_take(&sim, 1) == 0)
         embar_publisher_poll(sim.pub[0], 0);
