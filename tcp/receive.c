@@ -3,8 +3,8 @@
  * of a write passes through it, and of a write only what came with an earlier frame in one call.
  *
  * A read that empties a socket sends an acknowledgement before it returns. Who answers what it read
- * would wait for that, so what comes into a socket that was empty is read with MSG_PEEK and taken
- * out by the next call, which looks for more at the same time
+ * would wait for that, so a small write that comes into a socket that was empty is read with
+ * MSG_PEEK and taken out by the next call, which looks for more at the same time
  * (docs/decisions/026-acknowledged-later.md).
  */
 #include "receive.h"
@@ -51,10 +51,12 @@ static uint32_t ahead_bytes(const struct tcp_receiver *receiver)
     return receiver->ahead_end - receiver->ahead_first;
 }
 
-/* Whether what comes now may stay in the socket until the next call. */
+/* Whether what comes now may stay in the socket until the next call. Where no small writes come, as
+ * at a publisher, it may not: a process that dies with unread bytes resets its connection, and what
+ * it had sent is lost with it. */
 static bool may_peek(const struct tcp_receiver *receiver)
 {
-    return receiver->found_empty && receiver->came_small && receiver->peeked == 0 &&
+    return receiver->found_empty && receiver->after_small && receiver->peeked == 0 &&
            receiver->left == 0 && !receiver->discard;
 }
 
@@ -82,8 +84,6 @@ static uint32_t count_fresh(struct tcp_receiver *receiver, uint32_t n, bool peek
     uint32_t old = n < receiver->peeked ? n : receiver->peeked, fresh = n - old;
 
     receiver->peeked = peek ? fresh : receiver->peeked - old;
-    if (fresh > 0)
-        receiver->came_small = fresh < PEEK_MAX_BYTES;
     receiver->found_empty = fresh == 0 && !receiver->more;
     return fresh;
 }
@@ -109,6 +109,8 @@ static int receive(struct tcp_receiver *receiver, uint32_t room)
     if (n <= 0) {
         receiver->more = false;
         receiver->found_empty = true;
+        if (n != -EAGAIN)
+            receiver->peeked = 0; /* nothing can be taken out any more */
         return n == -EAGAIN ? 0 : n == 0 ? -EPIPE : (int)n;
     }
     /* A short receive means an empty socket; the next one waits for epoll or the next round. */
@@ -154,6 +156,7 @@ static int arrived(struct tcp_receiver *receiver, int *budget, const struct tcp_
     bool spliced = (receiver->write.flags & TCP_FLAG_SPLICED) != 0;
 
     receiver->after_write = receiver->write.len_bytes >= LARGE_WRITE_BYTES;
+    receiver->after_small = receiver->write.len_bytes < PEEK_MAX_BYTES;
     if (spliced && sys->is_over(sys->user, receiver->fd, receiver->silence_ms)) {
         int error = sys->so_error(sys->user, receiver->fd);
 
@@ -220,7 +223,7 @@ static int take_frame(struct tcp_receiver *receiver, int *budget,
     if (rc < 0)
         return rc;
     receiver->ahead_first += TCP_FRAME_BYTES + frame.len_bytes;
-    receiver->after_write = false;
+    receiver->after_write = receiver->after_small = false;
     --*budget;
     if (frame.type == TCP_FRAME_SEND)
         sink->message(sink->user, bytes + TCP_FRAME_BYTES, frame.len_bytes);

@@ -40,7 +40,7 @@ struct tcp_receiver {
     bool more;                 /* the socket or the read-ahead may have more: run again */
     bool after_write;          /* the last frame was a large write: expect another */
     bool found_empty;          /* the socket, by the last call */
-    bool came_small;           /* what came last, with one call */
+    bool after_small;          /* the last frame was a small write: expect another */
     uint32_t peeked;           /* bytes that were read and still lie in the socket */
     struct tcp_frame write;    /* the write that is arriving, while `left` > 0 */
     uint8_t *place;            /* borrowed: where its next byte goes */

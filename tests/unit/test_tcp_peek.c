@@ -204,6 +204,22 @@ static void test_large_message_where_a_small_one_was_expected_is_read_as_a_whole
     assert_memory();
 }
 
+/* A publisher gets messages and no writes. Should it die, what it has sent is still to arrive. */
+static void test_what_is_no_write_is_never_left_in_the_socket(void **state)
+{
+    const struct tcp_frame message = {.type = TCP_FRAME_SEND, .len_bytes = 20};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        put(&message, it.model, 0);
+        run();
+        assert_int_equal(it.messages, i + 1);
+        assert_int_equal(unread(), 0);
+        assert_false(it.receiver.more);
+        run();
+    }
+}
+
 /* Who closes a socket with unread bytes resets the connection. */
 static void test_frame_that_may_close_the_socket_is_taken_out_first(void **state)
 {
@@ -303,6 +319,7 @@ int main(void)
         TEST(test_small_message_is_handled_at_once_and_taken_out_by_the_next_call),
         TEST(test_call_that_takes_out_a_message_handles_what_lies_behind_it),
         TEST(test_large_message_where_a_small_one_was_expected_is_read_as_a_whole),
+        TEST(test_what_is_no_write_is_never_left_in_the_socket),
         TEST(test_frame_that_may_close_the_socket_is_taken_out_first),
         TEST(test_discarding_takes_out_what_was_handled),
         TEST(test_messages_of_all_sizes_with_calls_between_them_arrive_once),

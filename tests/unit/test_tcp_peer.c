@@ -196,6 +196,54 @@ static void test_connection_cut_amid_a_frame_is_a_broken_link(void **state)
     close_transport();
 }
 
+/* A small write lies in the socket still when the application ends the link over it
+ * (docs/decisions/026-acknowledged-later.md). To the peer that is an end in order, with BYE and
+ * without a reset. */
+static void test_end_in_reaction_to_a_write_is_no_reset(void **state)
+{
+    struct tcp_frame frame = {.type = TCP_FRAME_WRITE, .len_bytes = 4};
+    static alignas(4096) uint8_t memory[4096];
+    struct embar_buffer *buffer;
+    struct embar_link *link;
+    struct embar_key key;
+    char reason[256], more;
+    int fd, unread = 0;
+
+    (void)state;
+    open_listener("127.0.0.1:0", NULL);
+    fd = raw_join(&link);
+    assert_int_equal(embar_buffer_adopt(us.transport, memory, sizeof(memory), 0, &buffer, NULL), 0);
+    assert_int_equal(embar_buffer_expose(buffer, link, &key, NULL), 0);
+    frame.key = key.id;
+    for (unsigned i = 1; unread == 0; i++) { /* the first ones are taken out at once */
+        uint8_t bytes[TCP_FRAME_BYTES + 4] = {0};
+        struct embar_event events[4];
+
+        assert_in_range(i, 1, 10);
+        tcp_frame_pack(&frame, bytes);
+        raw_send(fd, bytes, sizeof(bytes));
+        while (us.count[EMBAR_EVENT_ARRIVAL] < i) {
+            int count = embar_poll(us.transport, events, 4);
+
+            for (int e = 0; e < count; e++)
+                note(&events[e]);
+        }
+        /* Something lies there that was handled: this side must not sleep. */
+        unread = embar_arm(us.transport) == -EAGAIN;
+    }
+    assert_int_equal(embar_link_disconnect(link), 0);
+    assert_int_equal(raw_read_reason(fd, reason).type, TCP_FRAME_BYE);
+    while (recv(fd, &more, 1, MSG_DONTWAIT) < 0) {
+        assert_int_equal(errno, EAGAIN); /* and not ECONNRESET */
+        turn(1);
+    }
+    close(fd);
+    assert_int_equal(await(EMBAR_EVENT_LINK_DOWN)->status, 0);
+    close_link(link);
+    assert_int_equal(embar_buffer_free(buffer), 0);
+    close_transport();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_what_comes_after_our_disconnect_cannot_spoil_it),
         cmocka_unit_test(test_arming_is_refused_while_a_frame_waits_to_be_sent),
         cmocka_unit_test(test_connection_cut_amid_a_frame_is_a_broken_link),
+        cmocka_unit_test(test_end_in_reaction_to_a_write_is_no_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
