@@ -269,11 +269,24 @@ void shm_data_exposed(struct shm_link *link, const struct shm_packet *packet)
         shm_link_blame(link, rc, "this side could not map the exposed buffer");
 }
 
+uint64_t shm_data_new_key(struct shm_link *link)
+{
+    uint64_t key;
+
+    do
+        key = env_random(link->transport->env);
+    while (key == 0);
+    return key;
+}
+
 int shm_data_hand_over(struct shm_link *link, const struct shm_packet *packet,
                        struct embar_diag *diag)
 {
-    int rc = shm_packet_send(link->fd, packet);
+    int rc;
 
+    if (link->state != SHM_LINK_UP)
+        return diag_fail(diag, ENOTCONN, "the link to %s is ending", embar_link_peer(link->link));
+    rc = shm_packet_send(link->fd, packet);
     if (rc < 0)
         return diag_fail(diag, -rc, "the buffer could not be handed to %s: %s",
                          embar_link_peer(link->link),
@@ -295,11 +308,7 @@ static int buffer_expose(struct embar_buffer *buffer, struct embar_link *core,
                          "memory that was adopted cannot be exposed over shm: the peer could not "
                          "map it; allocate it with embar_buffer_alloc while an shm transport is "
                          "open");
-    if (link->state != SHM_LINK_UP)
-        return diag_fail(diag, ENOTCONN, "the link to %s is ending", embar_link_peer(core));
-    do
-        packet.key = env_random(link->transport->env);
-    while (packet.key == 0);
+    packet.key = shm_data_new_key(link);
     rc = shm_data_hand_over(link, &packet, diag);
     if (rc < 0)
         return rc;

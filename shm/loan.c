@@ -45,13 +45,9 @@ static int loan_lend(struct embar_loan *core, struct embar_link *core_link,
                          "only a sealed memfd can be lent over shm: this memory was adopted, or "
                          "allocated before an shm transport was open, or the kernel gathers no "
                          "huge pages for a memfd");
-    if (link->state != SHM_LINK_UP)
-        return diag_fail(diag, ENOTCONN, "the link to %s is ending", embar_link_peer(core_link));
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return diag_fail(diag, errno, "no sockets for a loan: %s", strerror(errno));
-    do
-        loan->key = env_random(link->transport->env);
-    while (loan->key == 0);
+    loan->key = shm_data_new_key(link);
     rc = hand_over(link, buffer, loan->key, ends[1], diag);
     close(ends[1]); /* the peer's is the only one */
     if (rc < 0) {

@@ -187,6 +187,9 @@ void shm_data_report_dones(struct shm_link *link, int status);
 /* An EXPOSE packet. A bad one is an offence. */
 void shm_data_exposed(struct shm_link *link, const struct shm_packet *packet);
 
+/* A key for a buffer: random, and not 0. */
+uint64_t shm_data_new_key(struct shm_link *link);
+
 /* Sends a packet that look_for_exposures must not miss. 0, or a negative errno with the sentence.
  */
 int shm_data_hand_over(struct shm_link *link, const struct shm_packet *packet,

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/address.h"
@@ -247,11 +246,6 @@ static void mem_listener_close(struct embar_listener *listener)
 
 /* ---- link --------------------------------------------------------------------------------- */
 
-static struct mem_end *end_of(const struct embar_link *link)
-{
-    return *(struct mem_end **)link_private(link);
-}
-
 /* Joins the listener's queue; without one the answer is a refusal. */
 static void request(struct mem_conn *conn, const char *address)
 {
@@ -294,7 +288,7 @@ static int mem_connect(struct embar_link *link, const char *address, struct emba
 
 static int mem_accept(struct embar_link *link)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     int rc;
 
     mem_lock();
@@ -314,7 +308,7 @@ static void leave(struct mem_end *end, unsigned drain_steps)
 
 static int mem_reject(struct embar_link *link, const char *reason)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     char sentence[MEM_REASON_BYTES];
     int rc;
 
@@ -329,7 +323,7 @@ static int mem_reject(struct embar_link *link, const char *reason)
 
 static void mem_disconnect(struct embar_link *link)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     bool answered = end->phase == MEM_UP || end == &end->conn->ends[0];
     int rc;
 
@@ -348,7 +342,7 @@ static void mem_disconnect(struct embar_link *link)
 
 static void mem_abort(struct embar_link *link)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
 
     mem_lock();
     mem_end_abort(end);
@@ -358,13 +352,13 @@ static void mem_abort(struct embar_link *link)
 static void mem_destroy(struct embar_link *link)
 {
     mem_lock();
-    mem_end_detach(end_of(link));
+    mem_end_detach(mem_end_of(link));
     mem_unlock();
 }
 
 static void mem_stats(const struct embar_link *link, struct embar_link_stats *stats)
 {
-    const struct mem_end *end = end_of(link);
+    const struct mem_end *end = mem_end_of(link);
 
     mem_lock();
     stats->send_calls = end->sends;
@@ -399,7 +393,7 @@ static void mem_unreg(struct embar_buffer *buffer)
 static int mem_expose(struct embar_buffer *buffer, struct embar_link *link, struct embar_key *key,
                       struct embar_diag *diag)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
 
     (void)diag;
     mem_lock();
@@ -413,7 +407,7 @@ static void mem_unexpose(struct embar_buffer *buffer, struct embar_link *link)
 {
     (void)buffer;
     mem_lock();
-    end_of(link)->key_id = 0;
+    mem_end_of(link)->key_id = 0;
     mem_unlock();
 }
 
@@ -421,7 +415,7 @@ static void mem_unexpose(struct embar_buffer *buffer, struct embar_link *link)
 
 static int mem_write(struct embar_link *link, const struct embar_write *write)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     int rc;
 
     mem_lock();
@@ -440,7 +434,7 @@ static int mem_write(struct embar_link *link, const struct embar_write *write)
 static int mem_map(struct embar_link *link, const struct embar_key *key, void **addr,
                    struct embar_diag *diag)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     const struct mem_map *found;
 
     mem_lock();
@@ -454,7 +448,7 @@ static int mem_map(struct embar_link *link, const struct embar_key *key, void **
 
 static int mem_send(struct embar_link *link, const void *data, size_t len_bytes)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
     int rc = -EAGAIN;
 
     mem_lock();
@@ -464,53 +458,6 @@ static int mem_send(struct embar_link *link, const void *data, size_t len_bytes)
         end->sends++;
     mem_unlock();
     return rc;
-}
-
-/* ---- loans -------------------------------------------------------------------------------- */
-
-static int mem_lend(struct embar_loan *core, struct embar_link *link, struct embar_buffer *buffer,
-                    struct embar_diag *diag)
-{
-    struct mem_loan *loan = loan_private(core);
-    struct mem_end *end = end_of(link), *peer = end->peer;
-    void *addr;
-
-    if (buffer_fd(buffer) < 0 || mem_loans == MEM_LOANS_REFUSED)
-        return diag_fail(diag, ENOTSUP, "this memory cannot be lent");
-    addr = mmap(NULL, buffer_size(buffer), PROT_READ, MAP_SHARED, buffer_fd(buffer), 0);
-    if (addr == MAP_FAILED)
-        return diag_fail(diag, errno, "a lent buffer cannot be mapped: %s", strerror(errno));
-    mem_lock();
-    if (peer->transport == NULL || peer->link == NULL || mem_loans == MEM_LOANS_DECLINED) {
-        munmap(addr, buffer_size(buffer));
-    } else {
-        peer->lent = (struct mem_map){1, addr, buffer_size(buffer)};
-    }
-    loan->conn = end->conn;
-    loan->conn->refs++;
-    loan->peer = peer;
-    mem_unlock();
-    return 0;
-}
-
-static enum embar_loan_state mem_loan_state(struct embar_loan *core)
-{
-    const struct mem_loan *loan = loan_private(core);
-    bool over;
-
-    mem_lock();
-    over = loan->peer->lent.addr == NULL;
-    mem_unlock();
-    return over ? EMBAR_LOAN_OVER : EMBAR_LOAN_TAKEN;
-}
-
-static void mem_loan_close(struct embar_loan *core)
-{
-    const struct mem_loan *loan = loan_private(core);
-
-    mem_lock();
-    mem_conn_put(loan->conn);
-    mem_unlock();
 }
 
 /* ---- the table ---------------------------------------------------------------------------- */
@@ -523,7 +470,6 @@ static const struct backend_link_ops link_ops = {
 static const struct backend_buffer_ops buffer_ops = {mem_reg, mem_unreg, mem_expose, mem_unexpose};
 static const struct backend_data_ops data_ops = {mem_write, mem_send, backend_map_none};
 static const struct backend_data_ops memmap_data_ops = {mem_write, mem_send, mem_map};
-static const struct backend_loan_ops memmap_loan_ops = {mem_lend, mem_loan_state, mem_loan_close};
 
 #define BACKEND(backend_name, more_flags, shareable, table, ops, loans)                            \
     {                                                                                              \
@@ -543,8 +489,8 @@ static const struct backend_loan_ops memmap_loan_ops = {mem_lend, mem_loan_state
 
 const struct backend backend_mem =
     BACKEND("mem", 0, false, option_table, data_ops, backend_loans_none);
-const struct backend backend_memmap = BACKEND("memmap", EMBAR_CAP_MAPPED, true, memmap_option_table,
-                                              memmap_data_ops, memmap_loan_ops);
+const struct backend backend_memmap =
+    BACKEND("memmap", EMBAR_CAP_MAPPED, true, memmap_option_table, memmap_data_ops, mem_loan_ops);
 
 void backend_mem_add(void)
 {

@@ -75,6 +75,11 @@ void mem_conn_put(struct mem_conn *conn)
     free(conn);
 }
 
+struct mem_end *mem_end_of(const struct embar_link *link)
+{
+    return *(struct mem_end **)link_private(link);
+}
+
 void mem_end_attach(struct mem_end *end, struct mem_transport *transport, struct embar_link *link)
 {
     struct mem_end **last = &transport->ends;

@@ -111,6 +111,8 @@ struct mem_transport {
 extern enum mem_loans mem_loans; /* backend_mem_lend */
 extern bool mem_memmap_refused;  /* backend_memmap_refuse */
 
+extern const struct backend_loan_ops mem_loan_ops;
+
 void mem_lock(void);
 void mem_unlock(void);
 
@@ -123,6 +125,7 @@ void mem_wake(const struct mem_transport *transport);
 struct mem_conn *mem_conn_create(void);
 void mem_conn_put(struct mem_conn *conn);
 
+struct mem_end *mem_end_of(const struct embar_link *link);
 void mem_end_attach(struct mem_end *end, struct mem_transport *transport, struct embar_link *link);
 void mem_end_detach(struct mem_end *end);
 

@@ -5,11 +5,6 @@
 bool mem_memmap_refused;
 enum mem_loans mem_loans;
 
-static struct mem_end *end_of(const struct embar_link *link)
-{
-    return *(struct mem_end **)link_private(link);
-}
-
 void backend_memmap_refuse(bool refuse)
 {
     mem_memmap_refused = refuse;
@@ -17,7 +12,7 @@ void backend_memmap_refuse(bool refuse)
 
 void backend_mem_cut(struct embar_link *link)
 {
-    struct mem_conn *conn = end_of(link)->conn;
+    struct mem_conn *conn = mem_end_of(link)->conn;
 
     mem_lock();
     conn->cut = true;
@@ -41,7 +36,7 @@ void backend_mem_hold(struct embar_transport *transport, bool held)
 
 void backend_mem_corrupt_next(struct embar_link *link, size_t offset)
 {
-    struct mem_end *end = end_of(link);
+    struct mem_end *end = mem_end_of(link);
 
     mem_lock();
     end->corrupt_next = true;
