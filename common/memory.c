@@ -33,7 +33,7 @@ static bool is_nearly_all(uint64_t part, uint64_t whole)
 enum sharing {
     SHARE_NONE,
     SHARE_WRITABLE, /* another process maps it */
-    SHARE_READABLE, /* others read it, unless that costs the size of the pages */
+    SHARE_READABLE, /* others read it, if that costs neither memory nor the size of its pages */
 };
 
 /* One allocation on its way through the chain. */
@@ -64,15 +64,29 @@ static int bind_failed(const struct attempt *attempt, int rc, struct embar_diag 
                      attempt->node, strerror(-rc));
 }
 
+static bool is_shared(const struct attempt *attempt)
+{
+    return attempt->sharing != SHARE_NONE;
+}
+
+/* Whether memory that could not be shared is to be had all the same. */
+static bool may_be_private(const struct attempt *attempt, int rc)
+{
+    return attempt->sharing == SHARE_READABLE && rc < 0 && rc != -EPERM;
+}
+
 static int try_hugetlb(struct attempt *attempt)
 {
-    size_t huge = attempt->facts.huge_bytes;
+    struct memory *memory = &attempt->memory;
+    size_t huge = attempt->facts.huge_bytes, size = attempt->size_bytes;
     int rc = -ENOMEM;
 
-    if (huge != 0)
-        rc = (attempt->sharing != SHARE_NONE ? memory_share_hugetlb : memory_map_hugetlb)(
-            &attempt->memory, attempt->size_bytes, huge, attempt->node);
-
+    if (huge != 0) {
+        rc = (is_shared(attempt) ? memory_share_hugetlb : memory_map_hugetlb)(memory, size, huge,
+                                                                              attempt->node);
+        if (may_be_private(attempt, rc))
+            rc = memory_map_hugetlb(memory, size, huge, attempt->node);
+    }
     if (rc == 0)
         return 0;
     /* Read again: the numbers must be those that the failure left behind. */
@@ -144,10 +158,12 @@ static int try_shared_thp(struct attempt *attempt)
 
 static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
 {
-    int rc = attempt->sharing != SHARE_NONE
-                 ? memory_share_small(&attempt->memory, attempt->size_bytes, 0, attempt->node)
-                 : memory_map_ordinary(&attempt->memory, attempt->size_bytes, attempt->node);
+    struct memory *memory = &attempt->memory;
+    int rc = is_shared(attempt) ? memory_share_small(memory, attempt->size_bytes, 0, attempt->node)
+                                : memory_map_ordinary(memory, attempt->size_bytes, attempt->node);
 
+    if (may_be_private(attempt, rc))
+        rc = memory_map_ordinary(memory, attempt->size_bytes, attempt->node);
     if (rc == 0)
         return 0;
     if (rc == -EPERM)
@@ -159,21 +175,17 @@ static int try_ordinary(struct attempt *attempt, struct embar_diag *diag)
                      (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
 }
 
-/* Transparent huge pages that nobody else can see, or -EAGAIN: then sharing costs nothing. */
-static int try_unshared_thp(struct attempt *attempt)
+/* Transparent huge pages that nobody else can see, or -EAGAIN: ordinary ones can be shared. */
+static int try_private_thp(struct attempt *attempt)
 {
     struct memory *memory = &attempt->memory;
     char unused[sizeof(memory->reason)] = "";
-    int rc;
+    int rc = try_thp(attempt, unused, sizeof(unused));
 
-    attempt->sharing = SHARE_NONE;
-    rc = try_thp(attempt, unused, sizeof(unused));
     if (rc == 0 && unused[0] != '\0') {
         memory_free(memory);
         rc = -EAGAIN;
     }
-    if (rc != 0)
-        attempt->sharing = SHARE_READABLE;
     return rc;
 }
 
@@ -187,11 +199,11 @@ static int alloc_small(struct attempt *attempt, bool want_thp, char *reason, siz
         return diag_fail(diag, ENOMEM, "cannot allocate %zu MiB of memory: %s",
                          (attempt->size_bytes + MIB - 1) / MIB, attempt->cause);
     if (want_thp) {
-        int rc = attempt->sharing != SHARE_NONE ? try_shared_thp(attempt)
-                                                : try_thp(attempt, reason, reason_bytes);
+        int rc =
+            is_shared(attempt) ? try_shared_thp(attempt) : try_thp(attempt, reason, reason_bytes);
 
-        if (rc < 0 && rc != -EPERM && attempt->sharing == SHARE_READABLE)
-            rc = try_unshared_thp(attempt);
+        if (may_be_private(attempt, rc))
+            rc = try_private_thp(attempt);
         if (rc == 0)
             return 0;
         if (rc == -EPERM)

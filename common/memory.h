@@ -49,8 +49,9 @@ int memory_alloc_shareable(size_t size_bytes, enum embar_hugepages hugepages, in
 
 /*
  * The same, for memory that other processes are to read: nobody else can map it for writing
- * (F_SEAL_FUTURE_WRITE). Where the kernel gathers pages of its own processes only, or cannot seal
- * so, the memory is not `shareable`: large pages come first.
+ * (F_SEAL_FUTURE_WRITE). It is not `shareable` where only memory of this process's own can be had,
+ * or in larger pages: where the kernel does not gather the pages of a memfd or cannot seal so, or a
+ * sandbox forbids memfd_create(2).
  */
 int memory_alloc_lendable(size_t size_bytes, enum embar_hugepages hugepages, int numa_node,
                           struct memory *memory, struct embar_diag *diag);

@@ -33,7 +33,7 @@ int memory_share_create(const char *name, size_t size_bytes, unsigned flags)
     int rc;
 
     if (fd < 0)
-        return -errno;
+        return errno == EPERM ? -EACCES : -errno; /* a sandbox; EPERM is for memory to be bound */
     if (ftruncate(fd, (off_t)size_bytes) < 0 || fcntl(fd, F_ADD_SEALS, SIZE_SEALS) < 0) {
         rc = -errno;
         close(fd);

@@ -21,6 +21,7 @@
 #include "common/memory_facts.h"
 #include "common/memory_map.h"
 #include "common/memory_probe.h"
+#include "common/memory_share.h"
 #include "support/child.h"
 
 #define MIB ((size_t)1 << 20)
@@ -155,6 +156,63 @@ static void test_memory_without_huge_pages_of_any_kind_names_both_reasons(void *
     (void)state;
     assert_true(child_succeeds(get_ordinary, NULL));
 }
+
+/* ---- lendable ------------------------------------------------------------------------------- */
+
+/* A sandbox without memfds: there is nothing to lend, and as good memory as ever. */
+static int get_private(void *unused)
+{
+    struct memory memory;
+    struct embar_diag diag = {0};
+
+    (void)unused;
+    CHILD_CHECK(fail_call(SYS_memfd_create, 0, 0, 0, EPERM) == 0);
+    CHILD_CHECK(memory_alloc_lendable(4 * MIB, EMBAR_HUGEPAGES_NEVER, -1, &memory, &diag) == 0);
+    CHILD_CHECK(!memory.shareable && memory.kind == EMBAR_PAGES_ORDINARY);
+    memory_free(&memory);
+    CHILD_CHECK(memory_alloc_shareable(4 * MIB, EMBAR_HUGEPAGES_NEVER, -1, &memory, &diag) < 0);
+    CHILD_CHECK(!strstr(diag.text, "NUMA"));
+    CHILD_CHECK(fail_hugetlb_map() == 0);
+    CHILD_CHECK(memory_alloc_lendable(8 * MIB, EMBAR_HUGEPAGES_PREFER, -1, &memory, &diag) == 0);
+    CHILD_CHECK(!memory.shareable && memory.kind == EMBAR_PAGES_THP);
+    memset(memory.addr, 1, memory.size_bytes);
+    memory_free(&memory);
+    return 0;
+}
+
+static void test_lendable_memory_is_private_where_nothing_can_be_shared(void **state)
+{
+    (void)state;
+    assert_true(child_succeeds(get_private, NULL));
+}
+
+/* Without huge pages of any kind there is no reason not to share. */
+static int get_shareable(void *unused)
+{
+    uint64_t before = mapped_bytes();
+    struct memory memory;
+    struct embar_diag diag = {0};
+
+    (void)unused;
+    CHILD_CHECK(fail_hugetlb_map() == 0);
+    CHILD_CHECK(fail_call(SYS_memfd_create, 1, MFD_HUGETLB, MFD_HUGETLB, ENOMEM) == 0);
+    CHILD_CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+    CHILD_CHECK(memory_alloc_lendable(3 * MIB, EMBAR_HUGEPAGES_PREFER, -1, &memory, &diag) == 0);
+    CHILD_CHECK(memory.shareable && memory.kind == EMBAR_PAGES_ORDINARY);
+    CHILD_CHECK_SAYS(memory.reason, "no transparent huge pages: ");
+    CHILD_CHECK(memory_share_is_read_only(memory.fd));
+    memory_free(&memory);
+    CHILD_CHECK(mapped_bytes() <= before + MIB);
+    return 0;
+}
+
+static void test_lendable_memory_in_ordinary_pages_is_shared(void **state)
+{
+    (void)state;
+    assert_true(child_succeeds(get_shareable, NULL));
+}
+
+/* ---- without transparent huge pages ---------------------------------------------------------- */
 
 static int get_ordinary_without_thp_kernel(void *unused)
 {
@@ -346,6 +404,8 @@ int main(void)
         cmocka_unit_test(test_memory_without_hugetlb_comes_in_transparent_huge_pages),
         cmocka_unit_test(test_memory_that_came_small_is_collapsed_into_huge_pages),
         cmocka_unit_test(test_memory_without_huge_pages_of_any_kind_names_both_reasons),
+        cmocka_unit_test(test_lendable_memory_is_private_where_nothing_can_be_shared),
+        cmocka_unit_test(test_lendable_memory_in_ordinary_pages_is_shared),
         cmocka_unit_test(test_memory_on_a_kernel_without_thp_is_ordinary),
         cmocka_unit_test(test_memory_required_takes_no_other_pages),
         cmocka_unit_test(test_memory_that_cannot_be_filled_is_an_error_and_leaves_nothing_mapped),
